@@ -1,0 +1,51 @@
+"""One-shot domain adaptation of a 3D generator (3D-Adapter, arXiv 2410.08824).
+
+python -m adaptation.main --config=configs/sketch.py
+generator = adaptation.load_adapted('miniature', 'runs/sketch')
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adaptation import losses
+    from adaptation.adapter import AdapterError, load_adapted, save_adapter
+    from adaptation.config import AdaptationConfig, default_config, read_config
+    from adaptation.errors import AdaptationError, ConfigError, Interrupted
+    from adaptation.train import run
+
+__all__ = [
+    'AdaptationConfig',
+    'AdaptationError',
+    'AdapterError',
+    'ConfigError',
+    'Interrupted',
+    'default_config',
+    'load_adapted',
+    'losses',
+    'read_config',
+    'run',
+    'save_adapter',
+]
+
+# Where each name comes from. They are imported when first asked for, so that settings are read without waiting for JAX.
+_MODULES = {
+    'AdaptationConfig': 'config',
+    'AdaptationError': 'errors',
+    'AdapterError': 'adapter',
+    'ConfigError': 'errors',
+    'Interrupted': 'errors',
+    'default_config': 'config',
+    'load_adapted': 'adapter',
+    'read_config': 'config',
+    'run': 'train',
+    'save_adapter': 'adapter',
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'losses':
+        return import_module('adaptation.losses')
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'adaptation.{_MODULES[name]}'), name)

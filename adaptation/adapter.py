@@ -1,0 +1,119 @@
+"""Adapters: an adapted generator stored as its difference from the source, a few megabytes.
+
+`adapter.safetensors` holds the adapted leaves (Tri-D and G2 for the method's own phases) in float32 under their
+published names; `adapter.json` beside it says which source they belong to, by a hash of its weights.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from adaptation.config import MINIATURE, flatten
+from adaptation.errors import AdaptationError
+from adaptation.files import read_json, replacing, write_json
+from adaptation.leaves import fingerprint, named_leaves, with_leaves
+from eg3d_jax import CheckpointError, TriPlaneGenerator, load_generator
+
+WEIGHTS_FILE = 'adapter.safetensors'
+INFO_FILE = 'adapter.json'
+FORMAT = 1
+
+
+class AdapterError(AdaptationError):
+    """An adapter that is missing, damaged, or of another generator."""
+
+
+def load_adapted(source: TriPlaneGenerator | str | Path, adapter: str | Path) -> TriPlaneGenerator:
+    """The adapted generator.
+
+    Args:
+        source: the generator that was adapted, its checkpoint directory, or 'miniature'. It is not changed.
+        adapter: an `adapter.safetensors` with its `adapter.json` beside it, or the directory of both.
+
+    Raises:
+        AdapterError: the adapter is missing or damaged, or was made from another generator.
+        eg3d_jax.CheckpointError: the source directory holds no generator.
+    """
+    directory = Path(adapter)
+    directory = directory.parent if directory.suffix == '.safetensors' else directory
+    info = _read_info(directory / INFO_FILE)
+    generator = source if isinstance(source, TriPlaneGenerator) else load_source(source)
+    _check_source(directory, info, generator)
+    return with_leaves(generator, _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator)))
+
+
+def save_adapter(
+    directory: Path,
+    source: TriPlaneGenerator,
+    adapted: Mapping[str, Array],
+    source_hash: str,
+    training: Mapping[str, Any],
+) -> None:
+    """Writes both files, each atomically.
+
+    Args:
+        adapted: the adapted leaves by name.
+        source_hash: the source's `fingerprint`.
+        training: what else the adapter.json is to say, such as the number of steps done.
+    """
+    with replacing(directory / WEIGHTS_FILE) as temporary:
+        save_file({name: np.asarray(leaf, np.float32) for name, leaf in adapted.items()}, temporary)
+    source_info = {'hash': source_hash, 'config': source.config.to_dict()}
+    write_json(directory / INFO_FILE, {'format': FORMAT, **training, 'leaves': sorted(adapted), 'source': source_info})
+
+
+def load_source(directory: str | Path) -> TriPlaneGenerator:
+    """A generator from its checkpoint directory, or the shipped one for 'miniature'.
+
+    Raises:
+        eg3d_jax.CheckpointError: there is none, or it is damaged.
+    """
+    if str(directory) != MINIATURE:
+        return load_generator(directory)
+    from miniature import weights_directory
+
+    try:
+        return load_generator(weights_directory('generator'))
+    except FileNotFoundError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info = read_json(path)
+    except OSError as error:
+        raise AdapterError(f'cannot read {path}: {error.strerror}') from None
+    except ValueError as error:
+        raise AdapterError(str(error)) from None
+    if not isinstance(info, dict) or info.get('format') != FORMAT or 'source' not in info:
+        raise AdapterError(f'{path} is no adapter of format {FORMAT}.')
+    return info
+
+
+def _check_source(directory: Path, info: dict[str, Any], generator: TriPlaneGenerator) -> None:
+    if info['source']['hash'] == fingerprint(generator):
+        return
+    made_from, given = flatten(info['source']['config']), flatten(generator.config.to_dict())
+    differing = sorted(name for name in made_from.keys() | given.keys() if made_from.get(name) != given.get(name))
+    what = ', '.join(f'{name} {made_from.get(name)} there, {given.get(name)} here' for name in differing)
+    raise AdapterError(
+        f'{directory} was adapted from another generator ({what or "of the same config but other weights"}): '
+        f'an adapter fits only the source that it was made from.'
+    )
+
+
+def _read_leaves(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
+    try:
+        leaves = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f'cannot read {path}: it is missing, damaged or cut short ({error}).') from None
+    misfits = [name for name, leaf in leaves.items() if name not in expected or expected[name].shape != leaf.shape]
+    if misfits:
+        raise AdapterError(f'{path} does not fit the generator: {", ".join(sorted(misfits))}.')
+    return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}

@@ -1,0 +1,112 @@
+"""What a run starts from: the generator, the encoders and the reference picture that the config names."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+import clip_jax
+from adaptation.adapter import load_source
+from adaptation.config import MINIATURE, AdaptationConfig
+from adaptation.errors import ConfigError
+from adaptation.leaves import fingerprint
+from eg3d_jax import CameraConfig, CheckpointError, TriPlaneGenerator
+
+PROJECT = Path(__file__).resolve().parent.parent
+MINIATURE_CLIPS = ('clip_patch8', 'clip_patch16')
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The loaded inputs.
+
+    Attributes:
+        generator: the source generator.
+        encoders: CLIP models without their text towers.
+        layers: for each encoder, the block whose tokens are compared.
+        reference: the picture, square, in [-1, 1].
+        camera: the distribution of the training cameras.
+        hashes: a hash of each input by the config field that names it.
+    """
+
+    generator: TriPlaneGenerator
+    encoders: tuple[clip_jax.Clip, ...]
+    layers: tuple[int, ...]
+    reference: Float[np.ndarray, 'R R 3']
+    camera: CameraConfig
+    hashes: dict[str, str]
+
+
+def load_inputs(config: AdaptationConfig) -> Inputs:
+    """Reads what the config names.
+
+    Raises:
+        ConfigError: what cannot be read or does not fit, by the name of its field.
+    """
+    reference = _load_reference(config)
+    try:
+        generator = load_source(config.generator)
+    except CheckpointError as error:
+        raise ConfigError([f'config.generator: {error}']) from None
+    encoders = _load_encoders(config)
+    overrides = {name: value for name, value in vars(config.camera).items() if value is not None}
+    layers = _layers(config, encoders)
+    hashes = {
+        'generator': fingerprint(generator),
+        'clip': ' '.join(fingerprint(clip) for clip in encoders),
+        'reference.image': hashlib.sha256(reference.tobytes()).hexdigest(),
+    }
+    return Inputs(generator, encoders, layers, reference, replace(generator.config.camera, **overrides), hashes)
+
+
+def find_file(path: str) -> Path:
+    """A file named relative to the working directory, or else to the project."""
+    return Path(path) if Path(path).exists() else PROJECT / path
+
+
+def _load_reference(config: AdaptationConfig) -> Float[np.ndarray, 'R R 3']:
+    path = find_file(config.reference.image)
+    if not path.exists():
+        raise ConfigError([f'config.reference.image: there is no file {config.reference.image}'])
+    try:
+        return clip_jax.load_image(path, config.reference.crop)
+    except clip_jax.ImageError as error:
+        raise ConfigError([f'config.reference: {error}']) from None
+
+
+def _load_encoders(config: AdaptationConfig) -> tuple[clip_jax.Clip, ...]:
+    encoders = []
+    try:
+        for directory in _clip_directories(config):
+            clip = clip_jax.load_clip(directory)
+            del clip.text_model, clip.text_projection  # of no use here, and half of the memory
+            encoders.append(clip)
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError([f'config.clip: {error}']) from None
+    return tuple(encoders)
+
+
+def _clip_directories(config: AdaptationConfig) -> list[Path]:
+    directories: list[Path] = []
+    for entry in config.clip_directories:
+        if entry == MINIATURE:
+            from miniature import weights_directory
+
+            directories += [weights_directory(name) for name in MINIATURE_CLIPS]
+        else:
+            directories.append(Path(entry))
+    return directories
+
+
+def _layers(config: AdaptationConfig, encoders: tuple[clip_jax.Clip, ...]) -> tuple[int, ...]:
+    layers = config.clip_layers if len(config.clip_layers) > 1 else config.clip_layers * len(encoders)
+    problems = [
+        f'config.clip_layers: there is no block {layer} in an encoder of {clip.config.vision.layers} (counted from 0)'
+        for layer, clip in zip(layers, encoders, strict=True)
+        if layer >= clip.config.vision.layers
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return layers

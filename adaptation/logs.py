@@ -1,0 +1,84 @@
+"""What a run tells: a line of JSON and a TensorBoard event for each logged step, a progress bar for whoever watches."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from adaptation.files import replacing
+from adaptation.workdir import Workdir
+
+SHOWN = ('loss', 'dir', 'dis', 'istr', 'fstr')  # in the progress bar
+SECONDS_BETWEEN_LINES = 15  # where the bar's output is no terminal and each update is a line of its own
+
+
+class RunLog:
+    """`metrics.jsonl` and TensorBoard events, continued after `step` steps; a context manager."""
+
+    def __init__(self, workdir: Workdir, step: int):
+        _drop_after(workdir, step)
+        self._lines = workdir.metrics.open('a', encoding='utf-8')
+        self._events = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
+
+    def __enter__(self) -> 'RunLog':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.close()
+        self._lines.close()
+
+    def scalars(self, step: int, phase: str, values: dict[str, float]) -> None:
+        """Logs numbers after this many steps."""
+        self._lines.write(json.dumps({'step': step, 'phase': phase, **values}) + '\n')
+        self._lines.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def picture(self, step: int, picture: np.ndarray) -> None:
+        """Logs a [rows, columns, 3] uint8 picture."""
+        self._events.add_image('samples', picture, step, dataformats='HWC')
+        self._events.flush()
+
+
+class Progress:
+    """A bar with the losses and the time left, on standard error; a context manager."""
+
+    def __init__(self, step: int, total: int, *, shown: bool):
+        seconds = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
+        self._bar: Any = tqdm(
+            total=total, initial=step, disable=not shown, unit='step', dynamic_ncols=True, mininterval=seconds
+        )
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def doing(self, what: str) -> None:
+        """Says what is going on, before it is done."""
+        self._bar.set_description_str(what, refresh=sys.stderr.isatty())
+
+    def stepped(self, values: dict[str, float]) -> None:
+        """Counts a step and shows its losses."""
+        losses = ' '.join(f'{name} {values[name]:.3f}' for name in SHOWN if name in values)
+        self._bar.set_postfix_str(losses, refresh=False)
+        self._bar.update()
+
+
+def _drop_after(workdir: Workdir, step: int) -> None:
+    """Removes the lines of steps that an interrupted run did after its last checkpoint."""
+    if not workdir.metrics.exists():
+        return
+    kept = []
+    for line in workdir.metrics.read_text(encoding='utf-8').splitlines():
+        try:
+            if json.loads(line)['step'] <= step:
+                kept.append(line + '\n')
+        except (ValueError, KeyError, TypeError):  # the last line of a run that was killed may be cut short
+            break
+    with replacing(workdir.metrics) as temporary:
+        temporary.write_text(''.join(kept), encoding='utf-8')

@@ -1,0 +1,186 @@
+"""One training step: a pure function of the state, compiled once for each phase.
+
+The adapted generator's image is made in stages (see `phases.PIPELINE`). Those before the first changed one are the
+source's own; those before the first trained one are computed without a gradient; only the rest is differentiated.
+
+N batch, Z channels of z.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from adaptation import losses
+from adaptation.config import LossWeights
+from adaptation.guidance import Guide
+from adaptation.leaves import with_leaves
+from adaptation.phases import PIPELINE, Phase
+from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
+
+METRICS = ('loss', 'dir', 'dis', 'istr', 'fstr', 'gradient_norm', 'parameter_norm')  # in the order of the log
+ADAM_B1 = 0.0  # as in GAN training: no momentum
+ADAM_B2 = 0.99
+
+Leaves = dict[str, Array]
+Stages = tuple[Array, ...]  # the outputs of the PIPELINE so far: ws, planes, feature image, image
+FEATURES = PIPELINE.index('decoder')
+IMAGE = PIPELINE.index('superresolution')
+
+
+class TrainState(NamedTuple):
+    """What training changes.
+
+    step: number of steps done.
+    adapted: every leaf that any phase of the run trains, by name; elsewhere the adapted generator is the source.
+    optimizer: Adam's state for the leaves of the current phase.
+    """
+
+    step: Int[Array, '']
+    adapted: Leaves
+    optimizer: optax.OptState
+
+
+class Constants(NamedTuple):
+    """What training does not change. It enters the step as an argument, so that it is no part of the program."""
+
+    source: TriPlaneGenerator
+    guides: tuple[Guide, ...]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What latents and cameras are trained on; the fields are the config's."""
+
+    batch_size: int
+    truncation_psi: float
+    conditioning: str
+    camera: CameraConfig  # the distribution
+
+
+class Batch(NamedTuple):
+    """Latents, the cameras that look, those that the mapping is told, and the key of the ray samples."""
+
+    z: Float[Array, 'N Z']
+    camera: Float[Array, 'N 25']
+    conditioning: Float[Array, 'N 25']
+    key: PRNGKeyArray
+
+
+Metrics = dict[str, Float[Array, '']]
+Step = Callable[[TrainState, Constants, PRNGKeyArray], tuple[TrainState, Metrics]]
+
+
+def optimizer(phase: Phase) -> optax.GradientTransformation:
+    """Adam as the phase's config asks for."""
+    return optax.adam(phase.settings.learning_rate, b1=ADAM_B1, b2=ADAM_B2)
+
+
+def init_state(step: int, adapted: Leaves, phase: Phase | None) -> TrainState:
+    """The state at the start of a phase; None: after the last one."""
+    opt_state = () if phase is None else optimizer(phase).init({name: adapted[name] for name in phase.trained})
+    return TrainState(jnp.asarray(step, jnp.int32), adapted, opt_state)
+
+
+def sample_batch(key: PRNGKeyArray, sampling: Sampling, z_dim: int) -> Batch:
+    """Latents from N(0, I) and cameras from the distribution."""
+    z_key, camera_key, render_key = jax.random.split(key, 3)
+    n = sampling.batch_size
+    z = jax.random.normal(z_key, (n, z_dim))
+    looking = cameras.sample_poses(camera_key, n, sampling.camera)
+    conditioning = looking if sampling.conditioning == 'same' else frontal_cameras(n, sampling.camera)
+    return Batch(z, looking, conditioning, render_key)
+
+
+def frontal_cameras(n: int, camera: CameraConfig) -> Float[Array, 'N 25']:
+    """n times the camera at the middle of the distribution."""
+    return cameras.orbit_cameras(jnp.full(n, camera.yaw_mean), jnp.full(n, camera.pitch_mean), camera)
+
+
+@cache
+def make_step(phase: Phase, sampling: Sampling) -> Step:
+    """The compiled step of a phase: `(state, constants, key) -> (state, metrics)`; the state's memory is reused.
+
+    The metrics are each loss before its weight (summed over the encoders), 'loss' their weighted sum, and the norms of
+    the gradient and of the trained parameters.
+    """
+    transformation = optimizer(phase)
+    weights = phase.settings.weights
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, constants: Constants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        source = constants.source
+        batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
+        advance = partial(_advance, batch=batch, phase=phase, psi=sampling.truncation_psi)
+        trained = {name: state.adapted[name] for name in phase.trained}
+
+        stop = _last_stage(weights)
+        source_stages = advance(source, (), stop)
+        shared = source_stages[: phase.first_changed]
+        fixed = advance(with_leaves(source, state.adapted), shared, phase.first_trained)
+
+        def objective(trained: Leaves) -> tuple[Array, Metrics]:
+            adapted = with_leaves(source, {**state.adapted, **trained})
+            values = _losses(advance(adapted, fixed, stop), source_stages, constants.guides, weights)
+            return sum(getattr(weights, name) * value for name, value in values.items()), values
+
+        (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+        updates, opt_state = transformation.update(gradients, state.optimizer, trained)
+        trained = optax.apply_updates(trained, updates)
+        norms = {'gradient_norm': optax.tree.norm(gradients), 'parameter_norm': optax.tree.norm(trained)}
+        return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), {'loss': loss, **values, **norms}
+
+    return step
+
+
+def _last_stage(weights: LossWeights) -> int:
+    """How far images have to go: feature images are enough for the feature structure alone."""
+    return 1 + (IMAGE if weights.dir or weights.dis or weights.istr else FEATURES)
+
+
+def _advance(
+    generator: TriPlaneGenerator, done: Stages, stop: int, *, batch: Batch, phase: Phase, psi: float
+) -> Stages:
+    """Takes a batch from where it is through the stages before `stop`."""
+    while len(done) < stop:
+        done = (*done, _stage(generator, done, batch, phase, psi))
+    return done
+
+
+def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phase, psi: float) -> Array:
+    """The output of the next stage."""
+    match done:
+        case ():
+            return generator.mapping(batch.z, batch.conditioning, psi)
+        case (ws,):
+            return generator.planes(ws)
+        case (_, planes):
+            return generator.render(planes, batch.camera, batch.key, phase.settings.render_resolution).feature_image
+        case (ws, _, features):
+            return generator.superresolve(features, ws)
+    raise ValueError(f'an image has {len(PIPELINE)} stages, {len(done)} are done')
+
+
+def _losses(adapted: Stages, source: Stages, guides: tuple[Guide, ...], weights: LossWeights) -> Metrics:
+    """Each loss of a weight above 0, before it; those of images are summed over the guides."""
+    values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
+    if weights.fstr:
+        values['fstr'] += losses.feature_structure_loss(adapted[FEATURES], source[FEATURES])
+    if _last_stage(weights) <= IMAGE:
+        return values
+    for guide in guides:
+        tokens, embed = bool(weights.dis or weights.istr), bool(weights.dir)
+        found = guide.encode(adapted[IMAGE], tokens=tokens, embed=embed)
+        origin = guide.encode(source[IMAGE], tokens=bool(weights.istr), embed=embed)
+        if found.embedding is not None and origin.embedding is not None:
+            values['dir'] += losses.direction_loss(found.embedding, origin.embedding, guide.domain_direction)
+        if weights.dis:
+            values['dis'] += losses.distribution_loss(found.tokens[0], guide.reference_tokens)
+        if weights.istr:
+            values['istr'] += losses.image_structure_loss(found.tokens[0], origin.tokens[0])
+    return values

@@ -1,0 +1,251 @@
+"""A run from its config to its adapter, resumable at any step."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, PRNGKeyArray
+
+from adaptation.adapter import WEIGHTS_FILE, save_adapter
+from adaptation.checkpoints import Checkpoints
+from adaptation.config import AdaptationConfig
+from adaptation.errors import AdaptationError, Interrupted
+from adaptation.guidance import make_guides
+from adaptation.inputs import Inputs, load_inputs
+from adaptation.interrupts import StopRequest
+from adaptation.leaves import named_leaves, with_leaves
+from adaptation.logs import Progress, RunLog
+from adaptation.phases import Phase, phase_at, plan
+from adaptation.samples import Generate, SampleGrid, make_generate, save_picture
+from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
+from adaptation.workdir import Workdir
+
+# Which random numbers a key is for: folded into the run's seed.
+TRAINING, SOURCE_SAMPLES, SAMPLE_HEADS = range(3)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of, before anything is computed."""
+
+    config: AdaptationConfig
+    inputs: Inputs
+    phases: tuple[Phase, ...]
+    workdir: Workdir
+
+    @property
+    def steps(self) -> int:
+        """Steps of all phases."""
+        return self.phases[-1].end
+
+    @property
+    def sampling(self) -> Sampling:
+        """What it trains on."""
+        config = self.config
+        return Sampling(config.batch_size, config.truncation_psi, config.conditioning, self.inputs.camera)
+
+    @property
+    def adapter(self) -> Path:
+        """The run's result."""
+        return self.workdir.root / WEIGHTS_FILE
+
+
+def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -> Path:
+    """Adapts a generator, from the last checkpoint in the working directory if there is one.
+
+    Args:
+        config: the run's settings.
+        workdir: where everything is written.
+        quiet: no banner and no progress bar.
+
+    Returns:
+        The path of the finished `adapter.safetensors`; see `adaptation.load_adapted`.
+
+    Raises:
+        ConfigError: settings that cannot be met, or a working directory of another run.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
+        AdaptationError: a loss or gradient that is not finite, or a checkpoint that cannot be written or read.
+        OSError: the working directory cannot be written.
+    """
+    say = (lambda *lines: None) if quiet else (lambda *lines: print(*lines, sep='\n', flush=True))
+    inputs = load_inputs(config)
+    parameters = named_leaves(inputs.generator, nnx.Param)
+    phases = plan(config, parameters, inputs.generator.config.rendering.neural_resolution)
+    this = Plan(config, inputs, phases, Workdir(Path(workdir)))
+    this.workdir.claim(config, inputs.hashes)
+    with Checkpoints(this.workdir.checkpoints) as checkpoints, StopRequest() as stop:
+        done = checkpoints.last or 0
+        if done == this.steps:
+            say(f'This run is finished: all {done} steps are done. The adapter is {this.adapter}.')
+            return this.adapter
+        say(*banner(this, parameters, done))
+        session = _Session(this, checkpoints, stop)
+        started = time.perf_counter()
+        with RunLog(this.workdir, done) as log, Progress(done, this.steps, shown=not quiet) as progress:
+            session.train(log, progress)
+        say(f'Done in {time.perf_counter() - started:.0f} s.', f'  adapter   {this.adapter}')
+        say(f'  pictures  {this.workdir.sample(this.steps)}')
+    return this.adapter
+
+
+def banner(this: Plan, parameters: dict[str, Array], done: int) -> list[str]:
+    """What is about to happen."""
+    config, inputs = this.config, this.inputs
+    device = jax.devices()[0]
+    visions = [clip.config.vision for clip in inputs.encoders]
+    lines = [
+        f'generator  {config.generator}: {_count(parameters.values())} parameters, '
+        f'{inputs.generator.config.image_resolution} x {inputs.generator.config.image_resolution} pixels',
+        *(
+            f'encoder    patches of {vision.patch_size} in {vision.image_size} pixels, tokens after block {layer}'
+            for vision, layer in zip(visions, inputs.layers, strict=True)
+        ),
+        f'reference  {config.reference.image}, {inputs.reference.shape[0]} pixels square',
+    ]
+    for phase in this.phases:
+        weights = ', '.join(f'{name} {value:g}' for name, value in vars(phase.settings.weights).items() if value)
+        lines.append(
+            f'{phase.name:<9}  {phase.settings.steps} steps train {_count(parameters[name] for name in phase.trained)} '
+            f'parameters ({", ".join(phase.settings.trained)}) at rate {phase.settings.learning_rate:g}; {weights}'
+        )
+    lines.append(f'device     {device.platform} ({device.device_kind}), batches of {config.batch_size}')
+    lines.append(f'workdir    {this.workdir.root}' + (f', resumed after step {done} of {this.steps}' if done else ''))
+    return lines
+
+
+class _Session:
+    """The part of a run that one process does."""
+
+    def __init__(self, this: Plan, checkpoints: Checkpoints, stop: StopRequest):
+        key = jax.random.key(this.config.seed)
+        self._this = this
+        self._checkpoints = checkpoints
+        self._stop = stop
+        self._source = this.inputs.generator
+        self._generate = make_generate(this.config.truncation_psi)
+        self._grid = SampleGrid(
+            self._generate,
+            self._source,
+            this.inputs.reference,
+            this.inputs.camera,
+            jax.random.fold_in(key, SAMPLE_HEADS),
+            heads=this.config.sample_heads,
+            batch_size=this.config.batch_size,
+        )
+        self._source_key = jax.random.fold_in(key, SOURCE_SAMPLES)
+        self._key = jax.random.fold_in(key, TRAINING)
+
+    def train(self, log: RunLog, progress: Progress) -> None:
+        """All steps that are left."""
+        this, stop = self._this, self._stop
+        state = self._start()
+        done = int(state.step)
+        if done == 0:
+            progress.doing('drawing the source')
+            self._draw(state, log)
+        progress.doing('measuring the source domain')
+        constants = self._constants()
+        for phase in this.phases:
+            if done >= phase.end:
+                continue
+            progress.doing(f'{phase.name} (compiling)')
+            step = make_step(phase, this.sampling)
+            while done < phase.end and not stop.requested:
+                state, values = self._step(step, state, constants, phase)
+                done += 1
+                progress.doing(phase.name)
+                progress.stepped(values)
+                if done == phase.end:
+                    state = init_state(done, state.adapted, phase_at(this.phases, done))
+                self._record(done, phase, values, state, log)
+            if stop.requested and done < this.steps:
+                self._save(done, state)
+                raise Interrupted(
+                    f'Stopped after step {done} of {this.steps}; everything is saved in {this.workdir.root}.'
+                )
+
+    def _start(self) -> TrainState:
+        """The state of the last checkpoint, or the first one."""
+        done = self._checkpoints.last or 0
+        leaves = named_leaves(self._source)
+        # Copies: the step reuses its state's memory, and the source stays.
+        adapted = {name: jnp.array(leaves[name]) for name in self._this.phases[-1].changed}
+        state = init_state(done, adapted, phase_at(self._this.phases, done))
+        if done:
+            state, self._key = self._checkpoints.restore(done, state, self._key)
+        return state
+
+    def _constants(self) -> Constants:
+        """The guides; the mean source embedding is the costly part and is left out where no phase asks for it."""
+        this = self._this
+        directed = any(phase.settings.weights.dir for phase in this.phases)
+        images = _source_images(this, self._generate, self._source_key) if directed else iter(())
+        guides = make_guides(this.inputs.encoders, this.inputs.layers, jnp.asarray(this.inputs.reference), images)
+        if not all(bool(jnp.isfinite(guide.domain_direction).all()) for guide in guides):
+            raise AdaptationError('The source images or the reference have no finite embedding: check the checkpoints.')
+        return Constants(self._source, guides)
+
+    def _step(
+        self, step: Step, state: TrainState, constants: Constants, phase: Phase
+    ) -> tuple[TrainState, dict[str, float]]:
+        started = time.perf_counter()
+        state, metrics = step(state, constants, self._key)
+        values = {name: float(metrics[name]) for name in METRICS if name in metrics}
+        _refuse_nan(values, phase, int(state.step), self._checkpoints)
+        return state, {**values, 'step_time': time.perf_counter() - started}
+
+    def _record(self, done: int, phase: Phase, values: dict[str, float], state: TrainState, log: RunLog) -> None:
+        """Logs, draws and saves what is due; the checkpoint comes last, so that what it stands for is there."""
+        intervals, last = self._this.config.intervals, done == self._this.steps
+        if last or done % intervals.log == 0:
+            log.scalars(done, phase.name, values)
+        if last or done % intervals.samples == 0:
+            self._draw(state, log)
+        if last or done % intervals.checkpoint == 0:
+            self._save(done, state)
+
+    def _draw(self, state: TrainState, log: RunLog) -> None:
+        picture = self._grid.draw(with_leaves(self._source, state.adapted))
+        save_picture(self._this.workdir.sample(int(state.step)), picture)
+        log.picture(int(state.step), picture)
+
+    def _save(self, done: int, state: TrainState) -> None:
+        training = {'steps': done, 'finished': done == self._this.steps}
+        hashes = self._this.inputs.hashes
+        save_adapter(self._this.workdir.root, self._source, state.adapted, hashes['generator'], training)
+        self._checkpoints.save(state, self._key)
+
+
+def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray) -> Iterator[Array]:
+    """Batches of source images, as many as the config asks for, rounded up to whole batches."""
+    config, z_dim = this.config, this.inputs.generator.config.z_dim
+    for index in range(math.ceil(config.source_samples / config.batch_size)):
+        batch = sample_batch(jax.random.fold_in(key, index), this.sampling, z_dim)
+        yield generate(this.inputs.generator, batch.z, batch.camera, batch.conditioning)
+
+
+def _refuse_nan(values: dict[str, float], phase: Phase, step: int, checkpoints: Checkpoints) -> None:
+    """Stops the run at the first number that is not finite, and says which."""
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if not broken:
+        return
+    parts = [name for name in broken if name not in ('loss', 'gradient_norm', 'parameter_norm')]
+    what = f'the loss {" and ".join(repr(name) for name in parts)}' if parts else f'the {broken[0].replace("_", " ")}'
+    kept = (
+        'no checkpoint was due yet'
+        if checkpoints.last is None
+        else f'the checkpoint of step {checkpoints.last} remains'
+    )
+    raise AdaptationError(
+        f'In step {step} ({phase.name}) {what} is {values[(parts or broken)[0]]}; {kept}. '
+        f'Lower config.phases.{phase.name}.learning_rate and start again in another --workdir.'
+    )
+
+
+def _count(leaves: Iterable[Array]) -> str:
+    return f'{sum(leaf.size for leaf in leaves):,}'

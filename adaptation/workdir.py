@@ -1,0 +1,89 @@
+"""A run's directory: where everything lies, and which run it belongs to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaptation.config import AdaptationConfig, flatten
+from adaptation.errors import ConfigError
+from adaptation.files import read_json, write_json
+
+# What may differ when a run is resumed: these change no number, or name files whose contents are compared instead.
+FREE_FIELDS = (
+    'generator',
+    'clip',
+    'reference.image',
+    'sample_heads',
+    'intervals.log',
+    'intervals.samples',
+    'intervals.checkpoint',
+)
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths of a run's files. The adapter's two files lie in the root."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.root / 'config.json'
+
+    @property
+    def inputs(self) -> Path:
+        """Hashes of the generator, the encoders and the reference."""
+        return self.root / 'inputs.json'
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, one line a logged step."""
+        return self.root / 'metrics.jsonl'
+
+    @property
+    def tensorboard(self) -> Path:
+        """Directory of TensorBoard events."""
+        return self.root / 'tensorboard'
+
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of Orbax checkpoints."""
+        return self.root / 'checkpoints'
+
+    def sample(self, step: int) -> Path:
+        """The sample picture after this many steps."""
+        return self.root / 'samples' / f'{step:06d}.png'
+
+    def claim(self, config: AdaptationConfig, hashes: dict[str, str]) -> None:
+        """Makes the directory this run's own, or checks that it is.
+
+        Raises:
+            ConfigError: it belongs to a run of another config or of other inputs; names each field that differs.
+            OSError: it cannot be written.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        if self.config.exists() and self.inputs.exists():
+            problems = self._differences(config, hashes)
+            if problems:
+                advice = f'{self.root} holds a run of another config: put the fields back, or give another --workdir.'
+                raise ConfigError([*problems, advice])
+        write_json(self.inputs, hashes)
+        write_json(self.config, config.to_dict())
+
+    def _differences(self, config: AdaptationConfig, hashes: dict[str, str]) -> list[str]:
+        try:
+            before, hashes_before = flatten(read_json(self.config)), read_json(self.inputs)
+        except ValueError as error:
+            raise ConfigError([f'{error}: give another --workdir.']) from None
+        now = flatten(config.to_dict())
+        problems = [
+            f'config.{name}: {before.get(name)!r} when the run began, {now.get(name)!r} now'
+            for name in sorted(before.keys() | now.keys())
+            if name not in FREE_FIELDS and before.get(name) != now.get(name)
+        ]
+        problems += [
+            f'config.{name}: what it names has changed since the run began'
+            for name, value in hashes.items()
+            if hashes_before.get(name) != value
+        ]
+        return problems

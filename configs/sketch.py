@@ -1,0 +1,18 @@
+"""A pencil sketch, on the shipped miniature: no download.
+
+    python -m adaptation.main --config=configs/sketch.py
+
+Writes runs/sketch: `samples/` shows the reference, the source's heads and the same heads adapted;
+`adapter.safetensors` is the result.
+"""
+
+from ml_collections import config_dict
+
+from adaptation.config import default_config
+
+
+def get_config() -> config_dict.ConfigDict:
+    """The settings of this experiment."""
+    config = default_config()
+    config.reference.image = 'miniature/references/sketch.png'
+    return config

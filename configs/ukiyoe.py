@@ -1,0 +1,18 @@
+"""A ukiyo-e print, on the shipped miniature: no download.
+
+    python -m adaptation.main --config=configs/ukiyoe.py
+
+Writes runs/ukiyoe: `samples/` shows the reference, the source's heads and the same heads adapted;
+`adapter.safetensors` is the result.
+"""
+
+from ml_collections import config_dict
+
+from adaptation.config import default_config
+
+
+def get_config() -> config_dict.ConfigDict:
+    """The settings of this experiment."""
+    config = default_config()
+    config.reference.image = 'miniature/references/ukiyoe.png'
+    return config

@@ -1,0 +1,209 @@
+"""From the named arrays of a source to the named arrays of one of our models, by a table of rules.
+
+Every source entry is either used by exactly one rule or ignored by exactly one, with a reason; every array of the
+model is filled exactly once and with the shape that it must have. Everything that does not hold is reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Shaped
+
+from convert.errors import ConversionError
+
+EXACT_IN_FLOAT32 = ('float16', 'bfloat16', 'float32')
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How an array of the source is laid out in the model.
+
+    Attributes:
+      axes: the source's axes in the order of the model's; None leaves them as they are.
+      third: which third of the source's first axis is taken, 0 to 2; None takes all of it.
+    """
+
+    axes: tuple[int, ...] | None = None
+    third: int | None = None
+
+    def __call__(self, x: Shaped[np.ndarray, '...']) -> Shaped[np.ndarray, '...']:
+        """A view of `x`.
+
+        Raises:
+          ValueError: `x` has another number of axes, or no thirds.
+        """
+        if self.axes is not None and x.ndim != len(self.axes):
+            raise ValueError(f'expected {len(self.axes)} axes, got {x.ndim}')
+        if self.third is not None:
+            if x.ndim == 0 or len(x) % 3:
+                raise ValueError('the first axis has no thirds')
+            x = x[self.third * len(x) // 3 : (self.third + 1) * len(x) // 3]
+        return x if self.axes is None else x.transpose(self.axes)
+
+
+SAME = Layout()
+LINEAR = Layout((1, 0))  # [out, in] -> [in, out]
+CONVOLUTION = Layout((2, 3, 1, 0))  # [out, in, height, width] -> [height, width, in, out]
+FEATURE_MAP = Layout((1, 2, 0))  # [channels, height, width] -> [height, width, channels]
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """A source entry whose name `pattern` matches in full becomes the target `target`, which may refer to groups of the
+    pattern (`\\g<0>` is the same name), in the given layout. One entry may fill several targets."""
+
+    pattern: str
+    outputs: tuple[tuple[str, Layout], ...]
+
+    @classmethod
+    def one(cls, pattern: str, layout: Layout, target: str = r'\g<0>') -> Use:
+        """A rule with one target, by default of the same name."""
+        return cls(pattern, ((target, layout),))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ignore:
+    """A source entry whose name `pattern` matches in full is not needed, for this reason; if `expected` is given, only
+    because it has this value."""
+
+    pattern: str
+    reason: str
+    expected: np.ndarray | None = None
+
+
+Table = tuple[Use | Ignore, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a conversion did.
+
+    Attributes:
+      used: the source entries that went into the model.
+      ignored: the source entries that did not, by the reason why.
+      filled: the model's arrays, all of them.
+      values: how many numbers these hold.
+      notes: what a user should know besides.
+    """
+
+    used: tuple[str, ...]
+    ignored: Mapping[str, tuple[str, ...]]
+    filled: tuple[str, ...]
+    values: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f'{len(self.used)} entries used to fill {len(self.filled)} arrays ({self.values:,} values)']
+        lines += [f'{len(names)} ignored: {reason}' for reason, names in self.ignored.items()]
+        lines += [f'note: {note}' for note in self.notes]
+        return '\n'.join(lines)
+
+
+def model_shapes(build: Callable[[], nnx.Module]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's arrays by dotted name, found without making it.
+
+    Raises:
+      ConversionError: a source gave the model sizes with which it cannot be made.
+    """
+    try:
+        state = nnx.state(nnx.eval_shape(build))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ConversionError(f'asks for a model of impossible sizes: {error}') from error
+    return {'.'.join(map(str, path)): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+
+
+def convert_arrays(
+    source: Mapping[str, np.ndarray], table: Table, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], Report]:
+    """Applies a table.
+
+    Args:
+      source: arrays by their names in the source.
+      table: the rules.
+      shapes: of the model's arrays, by name.
+
+    Returns:
+      The model's arrays in the order of `shapes`, as views of the source's, and the report.
+
+    Raises:
+      ConversionError: any misfit; the message lists all of them.
+    """
+    filled: dict[str, np.ndarray] = {}
+    used: list[str] = []
+    ignored: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for name, array in source.items():
+        rules = [rule for rule in table if re.fullmatch(rule.pattern, name)]
+        if len(rules) != 1:
+            problems.append(f'{name} {list(array.shape)} is {"unknown" if not rules else "claimed by several rules"}')
+        elif isinstance(rules[0], Ignore):
+            ignored.setdefault(rules[0].reason, []).append(name)
+            problems += _unexpected(name, array, rules[0])
+        else:
+            used.append(name)
+            problems += _apply(name, array, rules[0], shapes, filled)
+    problems += [f'{name} {list(shape)} is missing' for name, shape in shapes.items() if name not in filled]
+    if problems:
+        raise ConversionError(_listing(problems))
+    arrays = {name: filled[name] for name in shapes}
+    report = Report(
+        used=tuple(used),
+        ignored={reason: tuple(names) for reason, names in ignored.items()},
+        filled=tuple(arrays),
+        values=sum(array.size for array in arrays.values()),
+    )
+    return arrays, report
+
+
+def _apply(
+    name: str, array: np.ndarray, rule: Use, shapes: Mapping[str, tuple[int, ...]], filled: dict[str, np.ndarray]
+) -> list[str]:
+    """Fills what the rule says; returns the problems met."""
+    if array.dtype.name not in EXACT_IN_FLOAT32:
+        filled.update({_target(name, rule, target): array for target, _ in rule.outputs})  # not missing as well
+        return [f'{name} is {array.dtype.name}, which float32 cannot hold exactly']
+    problems = []
+    for template, layout in rule.outputs:
+        target = _target(name, rule, template)
+        if target not in shapes:
+            problems.append(f'{name} {list(array.shape)} has no place in the model')
+            continue
+        if target in filled:
+            problems.append(f'{target} would be filled twice')
+        result = _laid_out(array, layout, shapes[target])
+        if result is None:
+            problems.append(f'{name} {list(array.shape)} does not fit {target} {list(shapes[target])}')
+        filled[target] = array if result is None else result
+    return problems
+
+
+def _laid_out(array: np.ndarray, layout: Layout, shape: tuple[int, ...]) -> np.ndarray | None:
+    """None where it would not have this shape."""
+    try:
+        result = layout(array)
+    except ValueError:
+        return None
+    return result if result.shape == shape else None
+
+
+def _target(name: str, rule: Use, template: str) -> str:
+    match: Any = re.fullmatch(rule.pattern, name)
+    return match.expand(template)
+
+
+def _unexpected(name: str, array: np.ndarray, rule: Ignore) -> list[str]:
+    if rule.expected is None or (array.shape == rule.expected.shape and np.allclose(array, rule.expected, atol=1e-6)):
+        return []
+    return [f'{name} has not the value that the model takes for granted']
+
+
+def _listing(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f'does not fit the model: {problems[0]}.'
+    return f'does not fit the model in {len(problems)} places:' + ''.join(f'\n  {problem}' for problem in problems)

@@ -1,0 +1,82 @@
+"""Reading and writing safetensors files with every value in memory once.
+
+The safetensors library maps the file and copies it when it reads, and copies all arrays before it writes; with
+transposed views, twice. A converter's files are large enough for that to matter. The format is the length of a header,
+the header (JSON: type, shape and place of each array), and the values.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from convert.errors import ConversionError
+
+TYPES = {
+    'F64': np.dtype('<f8'),
+    'F32': np.dtype('<f4'),
+    'F16': np.dtype('<f2'),
+    'BF16': np.dtype(ml_dtypes.bfloat16),
+    'I64': np.dtype('<i8'),
+    'I32': np.dtype('<i4'),
+    'I16': np.dtype('<i2'),
+    'I8': np.dtype('i1'),
+    'U8': np.dtype('u1'),
+    'BOOL': np.dtype('?'),
+}
+METADATA = '__metadata__'  # the one name in a header that is no array's
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The named arrays of a file.
+
+    Raises:
+      ConversionError: the file is damaged, or has arrays of a type that no weights have.
+    """
+    with path.open('rb') as file:
+        length = int.from_bytes(file.read(8), 'little')
+        size = path.stat().st_size - 8 - length
+        if size < 0:
+            raise ConversionError('is damaged or cut short: it ends inside its header.')
+        try:
+            header = json.loads(file.read(length))
+            places = {name: _place(entry, size) for name, entry in header.items() if name != METADATA}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConversionError(f'is damaged or cut short ({type(error).__name__}: {error}).') from error
+        values = file.read(size)  # without a size it would be put together from two pieces, as a copy
+    return {
+        name: np.frombuffer(values, dtype, count, start).reshape(shape)
+        for name, (dtype, shape, count, start) in places.items()
+    }
+
+
+def _place(entry: Mapping[str, Any], size: int) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    """Type, shape, number of values and first byte of an array in `size` bytes of values."""
+    dtype, shape = TYPES[entry['dtype']], tuple(map(int, entry['shape']))
+    start, end = map(int, entry['data_offsets'])
+    count = math.prod(shape)
+    if min((*shape, start), default=0) < 0 or end > size or end - start != count * dtype.itemsize:
+        raise ValueError('an array does not lie within the file')
+    return dtype, shape, count, start
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes float16 arrays as they are and all others as float32."""
+    kinds = {name: 'F16' if array.dtype == np.float16 else 'F32' for name, array in arrays.items()}
+    header: dict[str, Any] = {}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.size * TYPES[kinds[name]].itemsize
+        header[name] = {'dtype': kinds[name], 'shape': list(array.shape), 'data_offsets': [start, end]}
+    text = json.dumps(header, separators=(',', ':')).encode('utf-8')
+    text += b' ' * (-len(text) % 8)  # the values start at a multiple of 8
+    with path.open('wb') as file:
+        file.write(len(text).to_bytes(8, 'little') + text)
+        for name, array in arrays.items():
+            file.write(array.astype(TYPES[kinds[name]], order='C').data)

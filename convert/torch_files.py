@@ -1,0 +1,324 @@
+"""Reading what `torch.save` and `torch.jit.save` write, without PyTorch and without running any of it.
+
+Two layouts exist. An archive (since 1.6) is a zip file of `NAME/data.pkl`, in which a tensor's storage is a persistent
+id, and `NAME/data/KEY`, the raw values. The older stream is five pickles in a row (magic number, protocol version,
+machine, object, storage keys), and then each storage's length and raw values. A TorchScript file is an archive whose
+pickle holds the modules as objects of classes in `__torch__`; the code of these classes lies beside it and is not
+looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Mapping
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from convert.errors import ConversionError
+from convert.unpickler import BASIC_NAMES, PICKLE_START, Call, Inert, Names, Opaque, read_pickle, refuse
+
+STREAM_MAGIC = 0x1950A86A20F9469CFC6C
+STREAM_PROTOCOL = 1001
+ZIP_START = b'PK\x03\x04'
+# What zipfile raises for damaged, encrypted, and newer files, and for members that do not exist.
+ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, struct.error)
+
+STORAGE_TYPES = {  # names in `torch` -> little-endian types
+    'FloatStorage': np.dtype('<f4'),
+    'DoubleStorage': np.dtype('<f8'),
+    'HalfStorage': np.dtype('<f2'),
+    'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
+    'LongStorage': np.dtype('<i8'),
+    'IntStorage': np.dtype('<i4'),
+    'ShortStorage': np.dtype('<i2'),
+    'CharStorage': np.dtype('i1'),
+    'ByteStorage': np.dtype('u1'),
+    'BoolStorage': np.dtype('?'),
+}
+
+
+class StorageType(Inert):
+    """Stands in for a class such as `torch.FloatStorage`."""
+
+    __slots__ = ('dtype',)
+
+    def __init__(self, dtype: np.dtype):
+        self.dtype = dtype
+
+
+class Storage(Inert):
+    """The flat values that tensors are views of, read when they are asked for, once."""
+
+    __slots__ = ('_values',)
+
+    def __init__(self) -> None:
+        self._values: np.ndarray | None = None
+
+    def values(self) -> np.ndarray:
+        """The values, [numel]."""
+        if self._values is None:
+            self._values = self._read()
+        return self._values
+
+    def _read(self) -> np.ndarray:
+        raise NotImplementedError
+
+
+class ArchiveStorage(Storage):
+    """A member of an archive."""
+
+    __slots__ = ('_archive', '_kind', '_member', '_numel')
+
+    def __init__(self, archive: zipfile.ZipFile, member: str, kind: StorageType, numel: int):
+        super().__init__()
+        self._archive, self._member, self._kind, self._numel = archive, member, kind, numel
+
+    def _read(self) -> np.ndarray:
+        data = _read_member(self._archive, self._member)
+        if len(data) != self._numel * self._kind.dtype.itemsize:
+            raise ConversionError(
+                f'is damaged: {self._member} has not the length of {self._numel} values of {self._kind.dtype}.'
+            )
+        return np.frombuffer(data, self._kind.dtype)
+
+
+class StreamStorage(Storage):
+    """A storage of the older layout; its values follow the pickles."""
+
+    __slots__ = ('_kind', '_numel')
+
+    def __init__(self, kind: StorageType, numel: int):
+        super().__init__()
+        self._kind, self._numel = kind, numel
+
+    def fill(self, file: BufferedIOBase, end: int) -> None:
+        """Reads the values from the file's position on; `end` is where the file ends."""
+        numel = int.from_bytes(file.read(8), 'little')
+        size = self._numel * self._kind.dtype.itemsize
+        if numel != self._numel or size > end - file.tell():
+            raise ConversionError('is damaged or cut short: a storage does not have the promised length.')
+        self._values = np.frombuffer(file.read(size), self._kind.dtype)
+
+
+class NestedStorage(Storage):
+    """A storage that a plain pickle holds as the bytes of a torch file."""
+
+    __slots__ = ('_payload',)
+
+    def __init__(self, payload: bytes):
+        super().__init__()
+        if not isinstance(payload, bytes):
+            raise ConversionError(f'holds a nested torch file that is a {type(payload).__name__} instead of bytes.')
+        self._payload = payload
+
+    def _read(self) -> np.ndarray:
+        with io.BytesIO(self._payload) as file:
+            storage = read_torch(file)
+            if not isinstance(storage, Storage):
+                raise ConversionError('holds a nested torch file that is no storage.')
+            return storage.values()
+
+
+class Tensor(Inert):
+    """A strided view of a storage."""
+
+    __slots__ = ('_offset', '_shape', '_storage', '_strides')
+
+    def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object):
+        numbers = (offset, *shape, *strides)
+        if not isinstance(storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
+            raise ConversionError('is damaged: a tensor has no storage, or its sizes are not whole numbers.')
+        if len(shape) != len(strides):
+            raise ConversionError(f'is damaged: a tensor of {len(shape)} dimensions has {len(strides)} strides.')
+        self._storage, self._offset, self._shape, self._strides = storage, offset, tuple(shape), tuple(strides)
+
+    def array(self) -> np.ndarray:
+        """The values, as a read-only view of the storage.
+
+        Raises:
+          ConversionError: the tensor reaches beyond its storage.
+        """
+        values = self._storage.values()
+        if 0 in self._shape:
+            return np.empty(self._shape, values.dtype)
+        last = self._offset + sum((n - 1) * stride for n, stride in zip(self._shape, self._strides, strict=True))
+        if last >= values.size:
+            raise ConversionError('is damaged: a tensor reaches beyond its storage.')
+        strides = [stride * values.itemsize for stride in self._strides]
+        try:
+            return np.lib.stride_tricks.as_strided(values[self._offset :], self._shape, strides, writeable=False)
+        except (ValueError, OverflowError) as error:  # sizes beyond 64 bits
+            raise ConversionError(f'is damaged: a tensor is of an impossible size ({error}).') from error
+
+
+class ScriptModule(Inert):
+    """Stands in for an object of a TorchScript class; holds its attributes."""
+
+    __slots__ = ('attributes',)
+
+    attributes: dict[str, Any]
+
+    def __new__(cls) -> ScriptModule:  # a pickle does not call __init__
+        module = super().__new__(cls)
+        module.attributes = {}
+        return module
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise ConversionError(f'is damaged: the state of a TorchScript module is a {type(state).__name__}.')
+        self.attributes = state
+
+
+def _parameter(data: Any, *_: object) -> Any:
+    return data
+
+
+TENSOR_NAMES: Names = {
+    ('torch._utils', '_rebuild_tensor_v2'): Call(Tensor),
+    ('torch._utils', '_rebuild_parameter'): Call(_parameter),
+}
+# How TorchScript writes lists; no weights are among them.
+_LIST_NAMES: Names = {
+    ('torch.jit._pickle', name): Call(Opaque)
+    for name in ('build_intlist', 'build_doublelist', 'build_boollist', 'build_tensorlist', 'restore_type_tag')
+}
+_STORAGE_NAMES: Names = {('torch', name): StorageType(dtype) for name, dtype in STORAGE_TYPES.items()}
+_FILE_NAMES: Names = {**BASIC_NAMES, **TENSOR_NAMES, **_LIST_NAMES, **_STORAGE_NAMES}
+
+
+def _lookup(module: str, name: str) -> Any:
+    if module == '__torch__' or module.startswith('__torch__.'):
+        return ScriptModule
+    if (module, name) not in _FILE_NAMES:
+        refuse(module, name)
+    return _FILE_NAMES[module, name]
+
+
+def read_torch(file: BufferedIOBase) -> Any:
+    """The object that a torch file holds, with `Tensor`, `Storage` and `ScriptModule` records; `file` must stay open
+    while tensors are read.
+
+    Raises:
+      ConversionError: neither of the two layouts, a name that is not known, or a damaged file.
+    """
+    start = file.read(len(ZIP_START))
+    file.seek(0)
+    if start == ZIP_START:
+        return _read_archive(file)
+    if start.startswith(PICKLE_START):
+        return _read_stream(file)
+    raise ConversionError(f'is no PyTorch file (it begins with {start!r}).')
+
+
+def _read_archive(file: BufferedIOBase) -> Any:
+    try:
+        archive = zipfile.ZipFile(file)
+    except ZIP_ERRORS as error:
+        raise ConversionError(f'is damaged or cut short ({error}).') from error
+    pickles = [name for name in archive.namelist() if name.count('/') == 1 and name.endswith('/data.pkl')]
+    if len(pickles) != 1:
+        raise ConversionError(f'is a zip file, but no PyTorch archive (it has {len(pickles)} members named data.pkl).')
+    root = pickles[0].removesuffix('/data.pkl')
+    if f'{root}/byteorder' in archive.namelist() and _read_member(archive, f'{root}/byteorder') != b'little':
+        raise ConversionError('was written on a big-endian machine, which is not supported.')
+
+    storages: dict[str, ArchiveStorage] = {}
+
+    def persistent(identifier: Any) -> Storage:
+        kind, key, numel = _storage_identifier(identifier)
+        return storages.setdefault(key, ArchiveStorage(archive, f'{root}/data/{key}', kind, numel))
+
+    return read_pickle(io.BytesIO(_read_member(archive, pickles[0])), _lookup, persistent)
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+            raise ConversionError(f'is no archive that PyTorch wrote: {name} is compressed.')
+        return archive.read(name)
+    except ZIP_ERRORS as error:
+        raise ConversionError(f'is damaged: {name} cannot be read ({error}).') from error
+
+
+def _read_stream(file: BufferedIOBase) -> Any:
+    storages: dict[str, StreamStorage] = {}
+
+    def persistent(identifier: Any) -> Storage:
+        kind, key, numel = _storage_identifier(identifier)
+        return storages.setdefault(key, StreamStorage(kind, numel))
+
+    if read_pickle(file, _lookup) != STREAM_MAGIC:
+        raise ConversionError('is a pickle, but no PyTorch file.')
+    if read_pickle(file, _lookup) != STREAM_PROTOCOL:
+        raise ConversionError('is a PyTorch file of an unknown protocol.')
+    machine = read_pickle(file, _lookup)
+    if not isinstance(machine, dict) or machine.get('little_endian') is not True:
+        raise ConversionError('was not written on a little-endian machine, which is not supported.')
+    result = read_pickle(file, _lookup, persistent)
+    keys = read_pickle(file, _lookup)
+    if not isinstance(keys, list) or sorted(storages) != sorted(map(str, keys)):
+        raise ConversionError('is damaged: its list of storages does not fit its tensors.')
+    position = file.tell()
+    end = file.seek(0, io.SEEK_END)
+    file.seek(position)
+    for key in map(str, keys):
+        storages[key].fill(file, end)
+    return result
+
+
+def _storage_identifier(identifier: Any) -> tuple[StorageType, str, int]:
+    """('storage', type, key, device, numel[, view]) -> type, key, numel. The device does not matter here."""
+    try:
+        tag, kind, key, _, numel, *view = identifier
+    except (TypeError, ValueError):
+        tag, kind, key, numel, view = None, None, None, None, []
+    sound = tag == 'storage' and isinstance(kind, StorageType) and isinstance(key, str) and type(numel) is int
+    if not sound or numel < 0 or view not in ([], [None]):
+        raise ConversionError('is damaged: a reference to a storage has not the expected form.')
+    return kind, key, numel
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """The named arrays of a torch file: a state dict, a `{'state_dict': ...}`, or the tensors of a TorchScript module.
+
+    Raises:
+      ConversionError: no such thing, or a file that `read_torch` refuses.
+    """
+    with path.open('rb') as file:
+        content = read_torch(file)
+        tensors = _script_tensors(content) if isinstance(content, ScriptModule) else _plain_tensors(content)
+        return {name: tensor.array() for name, tensor in tensors.items()}
+
+
+def _plain_tensors(content: Any) -> dict[str, Tensor]:
+    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
+        content = content['state_dict']
+    if not isinstance(content, Mapping):
+        raise ConversionError(f'holds a {type(content).__name__}, not a state dict.')
+    odd = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    if odd or not content:
+        raise ConversionError(f'is no state dict: {f"{odd[0]!r} is no tensor" if odd else "it is empty"}.')
+    return dict(content)
+
+
+def _script_tensors(root: ScriptModule) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    stack = [('', root)]
+    seen = {id(root)}
+    while stack:
+        prefix, module = stack.pop()
+        for name, value in module.attributes.items():
+            if isinstance(value, Tensor):
+                tensors[f'{prefix}{name}'] = value
+            elif isinstance(value, ScriptModule):
+                if id(value) in seen:
+                    raise ConversionError(f'holds the module {prefix}{name} more than once.')
+                seen.add(id(value))
+                stack.append((f'{prefix}{name}.', value))
+    return tensors

@@ -1,0 +1,103 @@
+"""A generator on disk: a directory with `config.json` and `weights.safetensors`, whose names are the module's paths."""
+
+import json
+import os
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from eg3d_jax.config import GeneratorConfig
+from eg3d_jax.generator import TriPlaneGenerator
+
+CONFIG_FILE = 'config.json'
+WEIGHTS_FILE = 'weights.safetensors'
+STORED_DTYPES = ('float32', 'float16')
+
+
+class CheckpointError(Exception):
+    """A generator's files are missing, damaged, or do not fit each other."""
+
+
+def weight_names(generator: TriPlaneGenerator) -> dict[str, nnx.Variable]:
+    """Every stored array of the generator by its dotted path, the name that it has in the weights file."""
+    flat = nnx.to_flat_state(nnx.state(generator))
+    return {'.'.join(map(str, path)): variable for path, variable in flat}
+
+
+def save_generator(generator: TriPlaneGenerator, directory: str | Path, dtype: str | None = None) -> None:
+    """Write the generator into a directory, made if needed.
+
+    Each file is written under a temporary name and renamed when whole.
+
+    Args:
+        dtype: 'float32' or 'float16' on disk; None: float32.
+
+    Raises:
+        ValueError: another dtype.
+    """
+    dtype = 'float32' if dtype is None else dtype
+    if dtype not in STORED_DTYPES:
+        raise ValueError(f'dtype must be one of {STORED_DTYPES}, got {dtype!r}')
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.asarray(value[...], dtype) for name, value in weight_names(generator).items()}
+    unfinished = directory / f'{WEIGHTS_FILE}.{os.getpid()}.tmp'
+    save_file(arrays, unfinished)
+    unfinished.replace(directory / WEIGHTS_FILE)
+    unfinished = directory / f'{CONFIG_FILE}.{os.getpid()}.tmp'
+    unfinished.write_text(json.dumps(generator.config.to_dict(), indent=2) + '\n')
+    unfinished.replace(directory / CONFIG_FILE)
+
+
+def load_generator(directory: str | Path) -> TriPlaneGenerator:
+    """Read a generator that `save_generator` or the converter wrote. Weights are float32 in memory.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, the config is wrong, or weights and config do not fit; the
+            message names the file and every offending entry.
+    """
+    directory = Path(directory)
+    config = _load_config(directory / CONFIG_FILE)
+    arrays = _load_arrays(directory / WEIGHTS_FILE)
+    generator = nnx.eval_shape(lambda: TriPlaneGenerator(config, rngs=nnx.Rngs(0)))
+    variables = weight_names(generator)
+    _check_fit(directory / WEIGHTS_FILE, {name: value.shape for name, value in variables.items()}, arrays)
+    state = nnx.state(generator)
+    for path, variable in nnx.to_flat_state(state):
+        variable.set_value(jnp.asarray(arrays['.'.join(map(str, path))], jnp.float32))
+    nnx.update(generator, state)
+    return generator
+
+
+def _load_config(path: Path) -> GeneratorConfig:
+    try:
+        return GeneratorConfig.from_dict(json.loads(path.read_text()))
+    except OSError as error:
+        raise CheckpointError(f'cannot read {path}: {error.strerror}') from error
+    except ValueError as error:  # JSON errors are ValueErrors as well
+        raise CheckpointError(f'{path} is no config of a generator: {error}') from error
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise CheckpointError(f'cannot read {path}: no such file')
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise CheckpointError(f'{path} is damaged or no safetensors file: {error}') from error
+
+
+def _check_fit(path: Path, expected: dict[str, tuple[int, ...]], arrays: dict[str, np.ndarray]) -> None:
+    problems = [f'{name} is missing' for name in expected if name not in arrays]
+    problems += [f'{name} is not part of this generator' for name in arrays if name not in expected]
+    for name in sorted(set(expected) & set(arrays)):
+        if arrays[name].shape != expected[name]:
+            problems.append(f'{name} has shape {arrays[name].shape}, expected {expected[name]}')
+        elif not np.issubdtype(arrays[name].dtype, np.floating):
+            problems.append(f'{name} is of type {arrays[name].dtype}, expected a floating-point type')
+    if problems:
+        raise CheckpointError(f'{path} does not fit its {CONFIG_FILE}:\n  ' + '\n  '.join(problems))

@@ -1,0 +1,116 @@
+"""Train one of the miniature's CLIPs on the procedural world.
+
+    python -m miniature.clip_training --encoder=patch8 --output=miniature/weights/clip_patch8
+    python -m miniature.clip_training --encoder=patch16 --output=miniature/weights/clip_patch16
+
+Pictures of heads in all styles are rendered once and kept in the working directory. Resumable: Ctrl-C, then the same
+command. At the end the quality is measured on held-out heads and written beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from clip_jax import PRESETS, Clip, ClipConfig, save_clip
+from clip_jax.tokenizer import Tokenizer
+from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
+from miniature.clip_training_quality import measure
+from miniature.clip_training_step import State, initial_params, make_optimiser, make_step, make_targets
+from miniature.training import fit, write_recipe
+
+
+class Recipe(NamedTuple):
+    """What differs between the two encoders."""
+
+    preset: str  # of clip_jax
+    steps: int
+    keep: float  # share of the patches that all but the last steps see
+
+
+RECIPES = {
+    'patch8': Recipe('miniature', steps=1100, keep=0.5),
+    'patch16': Recipe('miniature/16', steps=1200, keep=1.0),
+}
+HEADS = 768
+BATCH = 32
+LEARNING_RATE = 2e-3
+CHECKPOINT_EVERY = 100  # steps
+WHOLE_SHARE = 0.15  # of the steps, the last ones, see all patches
+
+
+def configure(preset: str, vocabulary: int) -> ClipConfig:
+    """The preset with a text tower for this many words; the end of the text is the last of them."""
+    config = PRESETS[preset]
+    return dataclasses.replace(
+        config, text=dataclasses.replace(config.text, vocab_size=vocabulary, eos_token_id=vocabulary - 1)
+    )
+
+
+def train(encoder: str, steps: int, heads: int, workdir: Path, seed: int) -> tuple[Clip, float]:
+    """Returns the trained model and the seconds of training; `encoder` is a key of `RECIPES`."""
+    recipe = RECIPES[encoder]
+    backend = make_tokenizer()
+    config = configure(recipe.preset, backend.get_vocab_size())
+    pool = make_pool(workdir, heads, seed, Tokenizer(backend, config.text.context_length))
+    targets = make_targets(pool, part_shares(heads, seed, config.vision.grid))
+    clip = Clip(config, rngs=nnx.Rngs(seed))
+    params, graphdef = initial_params(clip, targets), nnx.graphdef(clip)
+    optimiser = make_optimiser(steps, LEARNING_RATE)
+    step = make_step(
+        graphdef,
+        pool,
+        targets,
+        optimiser,
+        batch_size=BATCH,
+        keep=recipe.keep,
+        whole_from=round(steps * (1 - WHOLE_SHARE)),
+        seed=seed,
+    )
+    initial = State(params, optimiser.init(params))
+    state, seconds = fit(step, initial, steps, workdir / encoder, name=encoder, checkpoint_every=CHECKPOINT_EVERY)
+    return nnx.merge(graphdef, state.params['clip']), seconds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m miniature.clip_training', description=(__doc__ or '').split('\n')[0]
+    )
+    parser.add_argument('--encoder', choices=sorted(RECIPES), required=True)
+    parser.add_argument('--output', type=Path, required=True, help='directory of the finished weights')
+    parser.add_argument('--workdir', type=Path, default=Path('runs/miniature_clip'), help='pictures and checkpoints')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--steps', type=int, help='by default what the encoder needs')
+    parser.add_argument('--heads', type=int, default=HEADS, help='in the training pictures')
+    options = parser.parse_args(arguments)
+    steps = options.steps or RECIPES[options.encoder].steps
+    try:
+        clip, seconds = train(options.encoder, steps, options.heads, options.workdir, options.seed)
+    except KeyboardInterrupt:
+        return 130
+    save_clip(clip, options.output, np.float16, {'tokenizer.json': make_tokenizer().to_str(pretty=True)})
+    write_recipe(
+        options.output,
+        command=f'python -m miniature.clip_training --encoder={options.encoder} --output={options.output}',
+        seconds=seconds,
+        settings={
+            'seed': options.seed,
+            'steps': steps,
+            'batch': BATCH,
+            'heads': options.heads,
+            'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(clip))),
+        },
+        quality=measure(options.output, options.workdir),
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What the miniature's generator is trained on: the field at points, and pictures of parts of the view.
+
+All terms are means of absolute differences unless said otherwise; colours are compared in [0, 1].
+Letters: N heads, R rendered pixels of a side, P points.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from eg3d_jax import TriPlaneGenerator, render, sample_planes
+from eg3d_jax.config import RGB_CHANNELS
+from eg3d_jax.superresolution import WS_PER_BLOCK
+from miniature import views, world
+from miniature.field_targets import FACE, FieldTargets
+
+FILLED_SCALE = 0.1  # from raw density to the logit of "filled": a logit of 5 is a density of 50
+PATCH = 0.375  # side of the rendered part of the picture
+TRAINING_SAMPLES = (12, 12)  # stratified and importance samples of a ray while training
+WEIGHTS = {
+    'attributes': 0.1,
+    'colour': 1.5,
+    'filled': 0.4,
+    'raw': 1.0,
+    'image': 2.0,
+    'gradient': 0.7,
+    'depth': 1.0,
+    'opacity': 0.3,
+}
+
+
+def field_losses(
+    generator: TriPlaneGenerator, planes: Float[Array, 'N 3 H W C'], targets: FieldTargets
+) -> dict[str, Float[Array, '']]:
+    """'colour' (absolute difference) and 'filled' (logistic loss of the density) at the targets' points."""
+    features = sample_planes(planes, targets.points, generator.config.rendering.box_warp)
+    colours, density = generator.decoder(features)
+    colour_error = jnp.mean(jnp.abs(colours[..., :RGB_CHANNELS] - targets.colour), axis=-1)
+    logistic = optax.sigmoid_binary_cross_entropy(FILLED_SCALE * (density - 1.0), targets.filled)
+    return {
+        'colour': _weighted_mean(colour_error, targets.colour_weight),
+        'filled': _weighted_mean(logistic, targets.filled_weight),
+    }
+
+
+class PictureTargets(NamedTuple):
+    """A part of each head's true picture: R rendered pixels and 2 R final ones along a side, colours in [0, 1]."""
+
+    raw: Float[Array, 'N R R 3']
+    image: Float[Array, 'N 2*R 2*R 3']
+    depth: Float[Array, 'N R R 1']
+    hit: Float[Array, 'N R R 1']
+
+
+def picture_targets(seen: world.Buffers) -> PictureTargets:
+    """Targets from buffers of 4 x 4 samples for each rendered pixel."""
+    image = _pool(seen.colour)
+    hit = _pool(_pool(seen.mask[..., None].astype(jnp.float32)))
+    return PictureTargets(_pool(image), image, _pool(_pool(seen.depth[..., None])), (hit > 0.99).astype(jnp.float32))
+
+
+def picture_losses(
+    generator: TriPlaneGenerator,
+    planes: Float[Array, 'N 3 H W C'],
+    ws: Float[Array, 'N L D'],
+    targets: PictureTargets,
+    camera: Float[Array, 'N 25'],
+    key: PRNGKeyArray,
+) -> dict[str, Float[Array, '']]:
+    """'raw', 'depth', 'opacity', 'image' and 'gradient' of the parts of the pictures that these cameras see."""
+    config = dataclasses.replace(
+        generator.config.rendering, depth_resolution=TRAINING_SAMPLES[0], importance_resolution=TRAINING_SAMPLES[1]
+    )
+    rendered = render(planes, generator.decoder, camera, config, key, targets.raw.shape[1])
+    raw = rendered.feature_image[..., :RGB_CHANNELS] * 0.5 + 0.5
+    image = superresolve_patch(generator, rendered.feature_image, ws) * 0.5 + 0.5
+    return {
+        'raw': jnp.mean(jnp.abs(raw - targets.raw)),
+        'depth': _weighted_mean(jnp.abs(rendered.depth - targets.depth), targets.hit),
+        'opacity': jnp.mean(1.0 - rendered.weights_sum),
+        'image': jnp.mean(jnp.abs(image - targets.image)),
+        'gradient': _gradient_difference(image, targets.image),
+    }
+
+
+def superresolve_patch(
+    generator: TriPlaneGenerator, feature_image: Float[Array, 'N h h F'], ws: Float[Array, 'N L D']
+) -> Float[Array, 'N H H 3']:
+    """G2 on a part of a feature image, which is not resized; without noise G2 is the same everywhere in the picture."""
+    g2 = generator.superresolution
+    last_ws = jnp.repeat(ws[:, -1:], WS_PER_BLOCK, axis=1)
+    x, image = g2.block0(feature_image, feature_image[..., :RGB_CHANNELS], last_ws, noise_mode='none')
+    return g2.block1(x, image, last_ws, noise_mode='none')[1]
+
+
+def total(losses: dict[str, Float[Array, '']]) -> Float[Array, '']:
+    """The losses' weighted sum."""
+    return sum((WEIGHTS[name] * value for name, value in losses.items()), jnp.zeros(()))
+
+
+def patch_corners(camera: Float[Array, 'N 25'], resolution: int, key: PRNGKeyArray) -> Float[Array, 'N 2']:
+    """Corners of parts on the pixel grid, around the face for every second camera, anywhere for the others."""
+    n = camera.shape[0]
+    anywhere = jax.random.uniform(key, (2, n, 2))
+    face = views.project(camera, jnp.array(FACE)) - PATCH / 2 + 0.24 * (anywhere[0] - 0.5)
+    corner = jnp.where((jnp.arange(n) % 2 == 0)[:, None], face, anywhere[1] * (1 - PATCH))
+    return jnp.round(jnp.clip(corner, 0.0, 1 - PATCH) * resolution) / resolution
+
+
+def _pool(x: Array) -> Array:
+    """Means over blocks of 2 x 2 pixels."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+
+
+def _gradient_difference(image: Array, target: Array) -> Array:
+    error = image - target
+    return jnp.mean(jnp.abs(error[:, 1:] - error[:, :-1])) + jnp.mean(jnp.abs(error[:, :, 1:] - error[:, :, :-1]))
+
+
+def _weighted_mean(values: Array, weights: Array) -> Array:
+    return jnp.sum(values * weights) / (jnp.sum(weights) + 1e-6)

@@ -1,0 +1,300 @@
+"""Train the miniature's generator on the procedural world.
+
+    python -m miniature.generator_training --output=miniature/weights/generator
+
+Three stages, each of them resumable (Ctrl-C, then the same command): the mapping network alone, until w is linear in
+the head's attributes; the tri-plane field at points in space, without ray marching; field and pictures together,
+through volume rendering and G2. The generator and the world get the same latents, so that every latent has a true head.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, PRNGKeyArray
+from PIL import Image
+
+from eg3d_jax import PRESETS, TriPlaneGenerator, cameras, save_generator
+from eg3d_jax.huge_pages import restart_with_huge_pages
+from miniature import views, world
+from miniature.field_targets import FieldTargets, field_rays, field_targets
+from miniature.generator_losses import (
+    PATCH,
+    PictureTargets,
+    field_losses,
+    patch_corners,
+    picture_losses,
+    picture_targets,
+    total,
+)
+from miniature.generator_quality import CAMERA_SPREAD, measure
+from miniature.training import fit, write_recipe
+
+CONFIG = PRESETS['miniature']
+MAPPING_BATCH = 512
+FIELD_BATCH = 8
+FIELD_SIDE = 20  # rays along a side, for the whole picture and again for the face
+PICTURE_BATCH = 8
+MEAN_W_SAMPLES = 4096
+SMALLEST_VARIANCE = 1e-3
+CLIP_NORM = 2.0
+AVERAGING = 0.998  # of the weights, over steps
+# Learning rates relative to the base rate. The mapping network stores its weights 100 times larger than it uses them.
+RATES = {'mapping': 50.0, 'decoder': 2.0, 'rest': 1.0}
+ALONE_RATES = {**RATES, 'mapping': 200.0}  # while nothing else depends on w
+
+
+class State(NamedTuple):
+    """Parameters, their running average, and the optimiser's state; `readout` maps w to attributes (stage 1 only)."""
+
+    params: Any
+    readout: Array
+    average: Any
+    optimiser: Any
+
+
+class Batch(NamedTuple):
+    """What a step of the last two stages is given."""
+
+    z: Array
+    camera: Array
+    field: FieldTargets
+    part: Array | None = None  # cameras that see parts of the pictures
+    picture: PictureTargets | None = None
+
+
+class Stage(NamedTuple):
+    """A named loss ``(generator, readout, batch, key) -> (loss, metrics)``, and the batches it takes, ``key -> batch``.
+
+    Each batch serves `uses` steps in a row, as much as drawing the world costs.
+    """
+
+    name: str
+    batch: Callable[[PRNGKeyArray], Any]
+    loss: Callable[[TriPlaneGenerator, Array, Any, PRNGKeyArray], tuple[Array, dict[str, Array]]]
+    steps: int
+    learning_rate: float
+    uses: int = 1
+    rates: dict[str, float] = RATES
+
+
+def mapping_batch(key: PRNGKeyArray) -> Array:
+    """Latents."""
+    return jax.random.normal(key, (MAPPING_BATCH, world.LATENT_SIZE))
+
+
+def mapping_loss(
+    generator: TriPlaneGenerator, readout: Array, batch: Array, key: PRNGKeyArray
+) -> tuple[Array, dict[str, Array]]:
+    """Squared error of the attributes, read linearly off w, as a share of their variance."""
+    loss = attribute_error(generator, readout, batch)
+    return loss, {'error': loss}
+
+
+def attribute_error(generator: TriPlaneGenerator, readout: Array, z: Array) -> Array:
+    """The mean over attributes of the squared error over the variance, both taken over these latents."""
+    w = generator.mapping(z, jnp.zeros((len(z), 25)))[:, 0]
+    read = jnp.concatenate([w, jnp.ones((len(z), 1))], axis=1) @ readout
+    true = world.attributes(world.from_latent(z))
+    return jnp.mean(jnp.square(read - true) / (jnp.var(true, axis=0) + SMALLEST_VARIANCE))
+
+
+def field_batch(key: PRNGKeyArray) -> Batch:
+    """Points along rays of one camera per head."""
+    draw_key, rays_key, points_key = jax.random.split(key, 3)
+    z, camera = _draw(FIELD_BATCH, draw_key)
+    z, twice = jnp.tile(z, (2, 1)), field_rays(camera, FIELD_SIDE, rays_key)
+    targets = field_targets(world.buffers(world.from_latent(z), twice, FIELD_SIDE), twice, points_key)
+    halves = (jnp.concatenate([x[:FIELD_BATCH], x[FIELD_BATCH:]], axis=1) for x in targets)
+    return Batch(z[:FIELD_BATCH], camera, FieldTargets(*halves))
+
+
+def field_loss(
+    generator: TriPlaneGenerator, readout: Array, batch: Batch, key: PRNGKeyArray
+) -> tuple[Array, dict[str, Array]]:
+    """The field at points."""
+    planes = generator.planes(generator.mapping(batch.z, batch.camera), noise_mode='none')
+    losses = field_losses(generator, planes, batch.field)
+    losses['attributes'] = attribute_error(generator, readout, mapping_batch(key))
+    return total(losses), losses
+
+
+def picture_batch(key: PRNGKeyArray) -> Batch:
+    """A part of one picture of each head, and points along some of its rays."""
+    draw_key, corner_key, points_key = jax.random.split(key, 3)
+    z, camera = _draw(PICTURE_BATCH, draw_key)
+    resolution = CONFIG.rendering.neural_resolution
+    part = views.crop(camera, patch_corners(camera, resolution, corner_key), PATCH)
+    seen = world.buffers(world.from_latent(z), part, 4 * round(resolution * PATCH))
+    return Batch(z, camera, field_targets(seen, part, points_key, stride=4), part, picture_targets(seen))
+
+
+def picture_loss(
+    generator: TriPlaneGenerator, readout: Array, batch: Batch, key: PRNGKeyArray
+) -> tuple[Array, dict[str, Array]]:
+    """The field, and a part of a picture, of each head."""
+    assert batch.part is not None
+    assert batch.picture is not None
+    ws = generator.mapping(batch.z, batch.camera)
+    planes = generator.planes(ws, noise_mode='none')
+    losses = field_losses(generator, planes, batch.field)
+    attributes_key, key = jax.random.split(key)
+    losses['attributes'] = attribute_error(generator, readout, mapping_batch(attributes_key))
+    losses |= picture_losses(generator, planes, ws, batch.picture, batch.part, key)
+    return total(losses), losses
+
+
+def _draw(n: int, key: PRNGKeyArray) -> tuple[Array, Array]:
+    """Latents, and cameras spread wider than the config's, so that the sides are learnt as well."""
+    z_key, camera_key = jax.random.split(key)
+    camera = CONFIG.camera
+    spread = dataclasses.replace(
+        camera, yaw_std=camera.yaw_std * CAMERA_SPREAD, pitch_std=camera.pitch_std * CAMERA_SPREAD
+    )
+    return jax.random.normal(z_key, (n, CONFIG.z_dim)), cameras.sample_poses(camera_key, n, spread)
+
+
+def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
+    def label(path: tuple, _: Any) -> str:
+        names = {str(getattr(part, 'key', part)) for part in path}
+        return next((name for name in RATES if name in names), 'rest')
+
+    labels = {'params': jax.tree_util.tree_map_with_path(label, params), 'readout': 'rest'}
+    warmup = min(100, stage.steps // 10)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, stage.learning_rate, warmup, stage.steps, 0.02 * stage.learning_rate
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(CLIP_NORM),
+        optax.scale_by_adam(b1=0.9, b2=0.99),
+        optax.partition({name: optax.scale(rate) for name, rate in stage.rates.items()}, labels),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def make_step(
+    graphdef: Any, buffers: Any, stage: Stage, optimiser: optax.GradientTransformation, seed: int
+) -> Callable:
+    """The stage's jitted step ``(state, index) -> (state, metrics)``."""
+
+    def loss(trained: dict[str, Any], batch: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+        generator = nnx.merge(graphdef, trained['params'], buffers)
+        return stage.loss(generator, trained['readout'], batch, key)
+
+    # The world compiles slowly: a program of its own, which no change of the losses compiles again.
+    make_batch = jax.jit(stage.batch)
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: State, batch: Any, index: Array, key: PRNGKeyArray) -> tuple[State, dict[str, Array]]:
+        trained = {'params': state.params, 'readout': state.readout}
+        gradients, metrics = jax.grad(loss, has_aux=True)(trained, batch, key)
+        updates, optimiser_state = optimiser.update(gradients, state.optimiser, trained)
+        trained = optax.apply_updates(trained, updates)
+        decay = jnp.minimum(AVERAGING, (1.0 + index) / (10.0 + index))
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, trained['params'])
+        return State(trained['params'], trained['readout'], average, optimiser_state), metrics
+
+    latest: dict[int, Any] = {}  # the last batch, by its number
+
+    def step(state: State, index: Array) -> tuple[State, dict[str, Array]]:
+        batch_key, update_key = jax.random.split(jax.random.key(seed))
+        number = int(index) // stage.uses
+        if number not in latest:
+            latest.clear()
+            latest[number] = make_batch(jax.random.fold_in(batch_key, number))
+        return update(state, latest[number], index, jax.random.fold_in(update_key, index))
+
+    return step
+
+
+def train(stages: list[Stage], workdir: Path, seed: int) -> tuple[TriPlaneGenerator, float]:
+    """Run the stages; returns the generator of averaged weights, with its mean w, and the seconds of training."""
+    generator = TriPlaneGenerator(CONFIG, rngs=nnx.Rngs(seed))
+    graphdef, params, *rest = nnx.split(generator, nnx.Param, ...)
+    (buffers,) = rest
+    readout = jnp.zeros((generator.config.w_dim + 1, len(world.ATTRIBUTES)))
+    seconds = 0.0
+    for number, stage in enumerate(stages):
+        optimiser = _optimiser(stage, params)
+        initial = optimiser.init({'params': params, 'readout': readout})
+        state = State(params, readout, jax.tree.map(jnp.copy, params), initial)
+        # Weakly typed leaves, or some that are not committed to a device, would compile the step a second time.
+        state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+        state = jax.device_put(state, jax.devices()[0])
+        step = make_step(graphdef, buffers, stage, optimiser, seed + 1 + number)
+
+        def preview(state: State, done: int, stage: Stage = stage) -> None:
+            if stage.loss is not mapping_loss:
+                averaged: TriPlaneGenerator = nnx.merge(graphdef, state.average, buffers)
+                _save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
+
+        state, stage_seconds = fit(step, state, stage.steps, workdir / stage.name, name=stage.name, preview=preview)
+        params, readout = state.average, state.readout
+        seconds += stage_seconds
+    nnx.update(generator, params)
+    z = jax.random.normal(jax.random.key(seed), (MEAN_W_SAMPLES, generator.config.z_dim))
+    generator.backbone.mapping.w_avg[...] = generator.mapping(z, jnp.zeros((len(z), 25)))[:, 0].mean(axis=0)
+    return generator, seconds
+
+
+def _save_preview(generator: TriPlaneGenerator, path: Path) -> None:
+    """True heads above generated ones, from both sides and the front."""
+    n = 6
+    z = jax.random.normal(jax.random.key(123), (n, generator.config.z_dim))
+    camera = cameras.orbit_cameras(
+        jnp.array([-0.5, 0.0, 0.5] * 2), jnp.array([0.15, 0.0, -0.15] * 2), generator.config.camera
+    )
+    made = jax.jit(lambda g, z, c: g(z, c, noise_mode='none'))(generator, z, camera)
+    true = world.render(world.from_latent(z), camera, 'photo', generator.config.image_resolution)
+    raw = jax.image.resize(made.image_raw, true.shape, 'nearest')
+    rows = [np.concatenate(list(np.asarray(row)), axis=1) for row in (true, made.image, raw)]
+    picture = np.clip((np.concatenate(rows) * 0.5 + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
+    Image.fromarray(picture).save(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m miniature.generator_training', description=(__doc__ or '').split('\n')[0]
+    )
+    parser.add_argument('--output', type=Path, required=True, help='directory of the finished weights')
+    parser.add_argument(
+        '--workdir', type=Path, default=Path('runs/miniature_generator'), help='checkpoints and previews'
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--mapping-steps', type=int, default=4000)
+    parser.add_argument('--field-steps', type=int, default=2400)
+    parser.add_argument('--picture-steps', type=int, default=2400)
+    options = parser.parse_args(arguments)
+    stages = [
+        Stage('mapping', mapping_batch, mapping_loss, options.mapping_steps, 6e-3, rates=ALONE_RATES),
+        Stage('field', field_batch, field_loss, options.field_steps, 8e-3),
+        Stage('picture', picture_batch, picture_loss, options.picture_steps, 4e-3, uses=2),
+    ]
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        generator, seconds = train(stages, options.workdir, options.seed)
+    except KeyboardInterrupt:
+        return 130
+    save_generator(generator, options.output, dtype='float16')
+    write_recipe(
+        options.output,
+        command='python -m miniature.generator_training --output=miniature/weights/generator',
+        seconds=seconds,
+        settings={'seed': options.seed, **{f'{stage.name}_steps': stage.steps for stage in stages}},
+        quality=measure(options.output),
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    restart_with_huge_pages()
+    sys.exit(main())

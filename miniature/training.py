@@ -1,0 +1,112 @@
+"""What every training command of the miniature shares: a resumable loop with a progress bar, and a record of the run.
+
+A run is a pure step ``(state, index) -> (state, metrics)`` over a pytree; its randomness comes from the index, so a
+resumed run gives the numbers of an uninterrupted one.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from tqdm import tqdm
+
+State = TypeVar('State')
+Metrics = Mapping[str, Any]
+
+PROGRESS_EVERY = 20  # steps between updates of the numbers beside the bar
+
+
+def fit(
+    step: Callable[[State, jax.Array], tuple[State, Metrics]],
+    state: State,
+    steps: int,
+    directory: Path,
+    *,
+    name: str,
+    checkpoint_every: int = 500,
+    preview: Callable[[State, int], None] | None = None,
+) -> tuple[State, float]:
+    """Run `step` for indices 0 .. steps - 1, from the last checkpoint in `directory` if there is one.
+
+    Args:
+        step: jitted; takes the state and the index as an int32 scalar.
+        state: where a fresh run begins.
+        directory: made if needed; holds the checkpoints of this loop alone.
+        name: shown at the bar.
+        checkpoint_every: steps between checkpoints and calls of `preview`.
+        preview: called with the state and the number of steps done.
+
+    Returns:
+        The final state and the seconds that all of its steps took, those before an interruption included.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, once a checkpoint is written.
+        FloatingPointError: a metric is not finite; the last checkpoint is left as it was.
+    """
+    with ocp.CheckpointManager(directory.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
+        done, seconds = 0, 0.0
+        if (latest := manager.latest_step()) is not None:
+            template = {'state': state, 'seconds': 0.0}
+            restored = manager.restore(latest, args=ocp.args.StandardRestore(template))
+            done, state, seconds = latest, restored['state'], float(restored['seconds'])
+
+        def save() -> None:
+            manager.save(done, args=ocp.args.StandardSave({'state': state, 'seconds': seconds}), force=True)
+            manager.wait_until_finished()
+
+        try:
+            with tqdm(total=steps, initial=done, desc=name, unit='step', smoothing=0.1) as bar:
+                while done < steps:
+                    started = time.monotonic()
+                    state, metrics = step(state, jnp.int32(done))
+                    jax.block_until_ready(metrics)
+                    done, seconds = done + 1, seconds + time.monotonic() - started
+                    bar.update()
+                    if done % PROGRESS_EVERY == 0 or done == steps:
+                        _show(bar, metrics, name, done)
+                    if done % checkpoint_every == 0 or done == steps:
+                        save()
+                        if preview is not None:
+                            preview(state, done)
+        except KeyboardInterrupt:
+            if manager.latest_step() != done:
+                save()
+            print(f'\n{name}: interrupted after step {done}; the same command goes on from there.')
+            raise
+    return state, seconds
+
+
+def _show(bar: tqdm, metrics: Metrics, name: str, done: int) -> None:
+    values = {key: float(value) for key, value in metrics.items()}
+    broken = [key for key, value in values.items() if not jnp.isfinite(value)]
+    if broken:
+        raise FloatingPointError(f'{name}: {", ".join(broken)} not finite at step {done}')
+    bar.set_postfix({key: f'{value:.3g}' for key, value in values.items()})
+
+
+def write_recipe(directory: Path, *, command: str, seconds: float, settings: Metrics, quality: Metrics) -> None:
+    """Write recipe.json beside the weights: how they were made, on what, in what time, and how good they are."""
+    recipe = {
+        'command': command,
+        'settings': dict(settings),
+        'training_minutes': round(seconds / 60, 1),
+        'machine': machine(),
+        'quality': dict(quality),
+    }
+    (directory / 'recipe.json').write_text(json.dumps(recipe, indent=2) + '\n')
+
+
+def machine() -> str:
+    """The device that JAX computes on, in words."""
+    device = jax.devices()[0]
+    if device.platform != 'cpu':
+        return f'{device.device_kind}, JAX {jax.__version__}'
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return f'CPU, {platform.machine()}, {cores} core{"s" if cores != 1 else ""}, JAX {jax.__version__}'

@@ -1,0 +1,203 @@
+"""Settings: what is refused and by which name, and what reaches the run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptation.config import default_config, flatten, read_config
+from adaptation.errors import ConfigError
+from adaptation.main import main, parse
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SKETCH = f'--config={CONFIGS / "sketch.py"}'
+
+
+def defaults(**changes: Any) -> dict[str, Any]:
+    return {'reference': {'image': 'picture.png'}, **changes}
+
+
+def phase(**changes: Any) -> dict[str, Any]:
+    return defaults(phases={'only': {'steps': 1, 'learning_rate': 0.1, 'trained': ('decoder',), **changes}})
+
+
+def problems(values: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read_config(values)
+    return list(caught.value.problems)
+
+
+class TestReading:
+    def test_defaults_are_the_two_steps_of_the_paper(self):
+        config = read_config(defaults())
+        assert [settings.trained for settings in config.phases.values()] == [('decoder',), ('superresolution',)]
+        assert [settings.weights.fstr > 0 for settings in config.phases.values()] == [True, False]
+        assert config.clip_layers == (3,)
+
+    def test_config_dict_has_the_same_defaults(self):
+        values = default_config()
+        values.reference.image = 'picture.png'
+        assert read_config(values) == read_config(defaults())
+
+    def test_json_round_trip(self):
+        config = read_config(
+            defaults(camera={'pivot': (0, 0, 0.5), 'radius': 3}, reference={'image': 'a', 'crop': (0, 0, 9, 9)})
+        )
+        assert read_config(json.loads(json.dumps(config.to_dict()))) == config
+
+    def test_phases_run_in_the_order_of_their_names(self):
+        one = {'steps': 1, 'learning_rate': 0.1, 'trained': ['decoder']}
+        assert list(read_config(defaults(phases={'b': one, 'a': one})).phases) == ['a', 'b']
+
+    def test_flatten_names_fields_by_their_path(self):
+        assert flatten({'a': {'b': 1, 'c': {'d': (2, 3)}}, 'e': None}) == {'a.b': 1, 'a.c.d': [2, 3], 'e': None}
+
+
+@pytest.mark.parametrize(
+    ('values', 'field'),
+    [
+        (defaults(seeed=1), 'config.seeed'),
+        (defaults(reference={'image': 'a', 'imagge': 'b'}), 'config.reference.imagge'),
+        (phase(weights={'style': 1.0}), 'config.phases.only.weights.style'),
+        (defaults(batch_size='4'), 'config.batch_size'),
+        (defaults(batch_size=4.0), 'config.batch_size'),
+        (defaults(batch_size=True), 'config.batch_size'),
+        (defaults(batch_size=0), 'config.batch_size'),
+        (defaults(truncation_psi=float('nan')), 'config.truncation_psi'),
+        (defaults(truncation_psi=1.5), 'config.truncation_psi'),
+        (defaults(seed=-1), 'config.seed'),
+        (defaults(generator=''), 'config.generator'),
+        (defaults(clip='a,,b'), 'config.clip'),
+        (defaults(reference={}), 'config.reference.image'),
+        (defaults(reference={'image': 'a', 'crop': (0, 0, 9)}), 'config.reference.crop'),
+        (defaults(reference=3), 'config.reference'),
+        (defaults(conditioning='side'), 'config.conditioning'),
+        (defaults(camera={'pivot': (0.0, 'a', 0.0)}), 'config.camera.pivot'),
+        (defaults(camera={'yaw_std': -0.1}), 'config.camera.yaw_std'),
+        (defaults(camera={'fov_degrees': 180.0}), 'config.camera.fov_degrees'),
+        (defaults(clip_layers=(1, 2, 3)), 'config.clip_layers'),
+        (defaults(clip_layers=(-1,)), 'config.clip_layers'),
+        (defaults(source_samples=0), 'config.source_samples'),
+        (defaults(intervals={'checkpoint': 0}), 'config.intervals.checkpoint'),
+        (defaults(phases={}), 'config.phases'),
+        (defaults(phases={'only': {'steps': 1, 'trained': ['decoder']}}), 'config.phases.only.learning_rate'),
+        (phase(steps=-1), 'config.phases.only.steps'),
+        (phase(steps=0), 'config.phases'),
+        (phase(learning_rate=0.0), 'config.phases.only.learning_rate'),
+        (phase(trained=()), 'config.phases.only.trained'),
+        (phase(trained=('decoder', 'triplanes')), 'config.phases.only.trained'),
+        (phase(weights={'dis': -1.0}), 'config.phases.only.weights.dis'),
+        (phase(weights={'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0}), 'config.phases.only.weights'),
+        (phase(render_resolution=0), 'config.phases.only.render_resolution'),
+        # A loss that nothing trained can change, and parameters that no loss reaches.
+        (phase(trained=('superresolution',), weights={'fstr': 1.0}), 'config.phases.only.weights.fstr'),
+        (
+            phase(trained=('decoder', 'superresolution'), weights={'dir': 0.0, 'dis': 0.0, 'istr': 0.0}),
+            'config.phases.only.trained',
+        ),
+    ],
+)
+def test_refusals_name_the_field(values: dict[str, Any], field: str):
+    assert [problem.partition(':')[0] for problem in problems(values)] == [field]
+
+
+def test_all_problems_are_told_at_once():
+    found = problems(defaults(seeed=1, batch_size='4', intervals={'log': None}))
+    assert [problem.partition(':')[0] for problem in found] == [
+        'config.seeed',
+        'config.batch_size',
+        'config.intervals.log',
+    ]
+
+
+def test_a_misspelt_field_is_told_its_neighbour():
+    assert 'did you mean batch_size?' in problems(defaults(batchsize=1))[0]
+
+
+@pytest.mark.parametrize(
+    'trained',
+    [('backbone', 'decoder', 'superresolution'), ('backbone',), ('decoder',), ('decoder', 'superresolution')],
+    ids=['all', 'G1', 'Tri-D', 'joint'],
+)
+def test_the_papers_ablations_are_only_config(trained: tuple[str, ...]):
+    assert read_config(phase(trained=trained)).phases['only'].trained == trained
+
+
+class TestCommandLine:
+    def test_overrides(self):
+        config, workdir = parse(
+            [
+                SKETCH,
+                '--workdir=somewhere',
+                '--config.batch_size=7',
+                '--config.camera.pivot=(0, 0, 1)',
+                '--config.reference.crop=(1, 2, 3, 4)',
+                '--config.phases.phase1.steps=0',
+                '--config.phases.phase1.render_resolution=32',
+                '--config.phases.phase2.trained=decoder,superresolution',
+                '--config.clip=a,b',
+            ]
+        )
+        assert workdir == Path('somewhere')
+        assert (config.batch_size, config.camera.pivot, config.reference.crop) == (7, (0.0, 0.0, 1.0), (1, 2, 3, 4))
+        assert config.phases['phase1'].steps == 0
+        assert config.phases['phase1'].render_resolution == 32
+        assert config.phases['phase2'].trained == ('decoder', 'superresolution')
+        assert config.clip_directories == ('a', 'b')
+
+    def test_workdir_is_named_after_the_config(self):
+        assert parse([SKETCH])[1] == Path('runs/sketch')
+
+    @pytest.mark.parametrize('name', ['sketch', 'ukiyoe', 'cartoon'])
+    def test_shipped_configs_need_nothing_else(self, name: str):
+        config, _ = parse(['--config', str(CONFIGS / f'{name}.py')])
+        assert config.reference.image == f'miniature/references/{name}.png'
+        assert (config.generator, config.clip) == ('miniature', 'miniature')
+
+    def test_the_full_size_config_asks_for_three_fields(self, capsys: pytest.CaptureFixture[str]):
+        file = f'--config={CONFIGS / "ffhq512_sketch.py"}'
+        assert main([file]) == 2
+        error = capsys.readouterr().err
+        assert all(f'config.{name}:' in error for name in ('generator', 'clip', 'reference.image'))
+        config, _ = parse([file, '--config.generator=g', '--config.clip=a,b', '--config.reference.image=r.png'])
+        assert config.batch_size == 1
+
+    @pytest.mark.parametrize(
+        ('argument', 'named'),
+        [
+            ('--config.seeed=1', 'config.seeed'),
+            ('--config.wieghts.dir=1', 'config.wieghts'),
+            ('--config.phases.phase3.steps=1', 'config.phases.phase3'),
+            ('--config.batch_size.x=1', 'config.batch_size.x'),
+            ('--config.batch_size=four', '--config.batch_size'),
+            ('--config.seed=1.5', '--config.seed'),
+            ('--config.reference.crop=left', 'config.reference.crop'),
+            ('--config.reference=picture.png', '--config.reference'),
+            ('--config.batch_size', '--config.batch_size'),
+            ('--workdirr=x', 'workdirr'),
+            ('sketch', "'sketch'"),
+        ],
+    )
+    def test_refusals_name_the_flag_and_end_with_2(self, argument: str, named: str, capsys: pytest.CaptureFixture[str]):
+        assert main([SKETCH, argument]) == 2
+        assert named in capsys.readouterr().err
+
+    @pytest.mark.parametrize('arguments', [[], ['--config=nowhere.py'], ['--config'], ['--config.seed=1']])
+    def test_a_config_file_is_asked_for(self, arguments: list[str], capsys: pytest.CaptureFixture[str]):
+        assert main(arguments) == 2
+        assert '--config' in capsys.readouterr().err
+
+    def test_wrong_fields_in_a_config_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        file = tmp_path / 'mine.py'
+        start = 'from adaptation.config import default_config\ndef get_config():\n    config = default_config()\n'
+        file.write_text(start + "    config.refrence = 'a.png'\n    return config\n")
+        assert main([f'--config={file}']) == 2
+        assert 'config.refrence: there is no such field (did you mean reference?)' in capsys.readouterr().err
+        file.write_text(start + "    config.batch_size = 'a'\n    return config\n")
+        assert main([f'--config={file}']) == 2
+        assert 'batch_size' in capsys.readouterr().err
+
+    def test_help(self, capsys: pytest.CaptureFixture[str]):
+        assert main(['--help']) == 0
+        assert 'python -m adaptation.main --config=configs/sketch.py' in capsys.readouterr().out

@@ -1,0 +1,318 @@
+"""Whole runs of the command on tiny networks: what they write, how they stop and resume, what they refuse."""
+
+import errno
+import json
+import os
+import pprint
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from flax import nnx
+from PIL import Image
+
+import eg3d_jax
+from adaptation import load_adapted, train
+from adaptation.checkpoints import Checkpoints
+from adaptation.config import PhaseConfig
+from adaptation.interrupts import StopRequest
+from adaptation.leaves import matching, named_leaves
+from adaptation.logs import Progress
+from adaptation.main import main
+from adaptation.phases import Phase
+from adaptation.step import Constants, Metrics, Sampling, Step, TrainState, init_state
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(tiny_values: dict[str, Any], tmp_path: Path) -> Command:
+    """Callable: (workdir, *flags) -> exit code of the command."""
+    file = tmp_path / 'tiny.py'
+    start = 'from adaptation.config import default_config\n\ndef get_config():\n    config = default_config()\n'
+    file.write_text(f'{start}    config.update({pprint.pformat(tiny_values)})\n    return config\n')
+
+    def call(workdir: Path, *flags: str) -> int:
+        return main([f'--config={file}', f'--workdir={workdir}', *flags])
+
+    return call
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of an uninterrupted run, which the first test that asks for it makes."""
+    return tmp_path_factory.mktemp('finished') / 'run'
+
+
+@pytest.fixture
+def run(finished: Path, command: Command) -> Path:
+    if not (finished / 'adapter.safetensors').exists():
+        assert command(finished, '--config.intervals.checkpoint=1') == 0
+    return finished
+
+
+def metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The logged lines without the one number that differs from run to run."""
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != 'step_time'} for line in lines]
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], None]) -> None:
+    """Does something as soon as this step of a run is done."""
+    stepped, count = Progress.stepped, [0]
+
+    def stepped_then(self: Progress, values: dict[str, float]) -> None:
+        stepped(self, values)
+        count[0] += 1
+        if count[0] == step:
+            action()
+
+    monkeypatch.setattr(Progress, 'stepped', stepped_then)
+
+
+def restored(workdir: Path, step: int, source: eg3d_jax.TriPlaneGenerator) -> TrainState:
+    """A checkpoint of the second phase, or (4) of the end."""
+    leaves = named_leaves(source, nnx.Param)
+    with Checkpoints(workdir / 'checkpoints') as checkpoints:
+        trained = [matching(tuple(leaves), stage) for stage in ('decoder', 'superresolution')]
+        changed = {name: leaves[name] for names in trained for name in names}
+        settings = PhaseConfig(steps=2, learning_rate=0.02, trained=('superresolution',))
+        phase = None if step == 4 else Phase('phase2', settings, 2, trained[1], tuple(changed))
+        return checkpoints.restore(step, init_state(step, changed, phase), jax.random.key(0))[0]
+
+
+class TestFinished:
+    def test_files(self, run: Path):
+        names = {path.name for path in run.iterdir()}
+        assert names == {
+            'adapter.json',
+            'adapter.safetensors',
+            'checkpoints',
+            'config.json',
+            'inputs.json',
+            'metrics.jsonl',
+            'samples',
+            'tensorboard',
+        }
+        assert {path.name for path in (run / 'checkpoints').iterdir()} == {'3', '4'}
+        assert [path.stat().st_size > 0 for path in (run / 'tensorboard').iterdir()] == [True]
+        assert json.loads((run / 'adapter.json').read_text())['finished'] is True
+
+    def test_config_is_the_resolved_one(self, run: Path, tiny_values: dict[str, Any]):
+        stored = json.loads((run / 'config.json').read_text())
+        assert stored['batch_size'] == tiny_values['batch_size']
+        assert stored['truncation_psi'] == 1.0  # a default
+        assert stored['intervals']['checkpoint'] == 1  # from the command line
+
+    def test_metrics(self, run: Path):
+        lines = metrics(run)
+        assert [(line['step'], line['phase']) for line in lines] == [
+            (1, 'phase1'),
+            (2, 'phase1'),
+            (3, 'phase2'),
+            (4, 'phase2'),
+        ]
+        common = {'step', 'phase', 'loss', 'dir', 'dis', 'istr', 'gradient_norm', 'parameter_norm'}
+        assert [line.keys() for line in lines] == [common | {'fstr'}] * 2 + [common] * 2
+        assert [lines[0][name] for name in ('istr', 'fstr')] == pytest.approx([0, 0], abs=1e-2)
+        for line in lines:
+            weights = {'dir': 1.0, 'dis': 2.0, 'istr': 0.5, 'fstr': 3.0}
+            assert line['loss'] == pytest.approx(sum(weights[name] * line.get(name, 0) for name in weights), rel=1e-5)
+
+    def test_pictures_at_start_and_end(self, run: Path):
+        paths = sorted((run / 'samples').iterdir())
+        assert [path.name for path in paths] == ['000000.png', '000004.png']
+        start, end = (np.asarray(Image.open(path)) for path in paths)
+        side = 16  # the tiny generator's images; two rows of them
+        heads = start[:, -3 * side :]
+        np.testing.assert_array_equal(heads[:side], heads[-side:])  # the adapted row is still the source's
+        np.testing.assert_array_equal(start[:side], end[:side])
+        assert (start[-side:] != end[-side:]).any()
+
+    def test_what_is_frozen_stays_bit_for_bit(self, run: Path, tiny_generator: eg3d_jax.TriPlaneGenerator):
+        source = named_leaves(tiny_generator)
+        adapted = named_leaves(load_adapted(tiny_generator, run))
+        changed = {name for name in source if not np.array_equal(source[name], adapted[name])}
+        trained = {*matching(tuple(source), 'decoder'), *matching(tuple(source), 'superresolution')}
+        unused = {name for name in trained if 'noise' in name}  # G2's noise is off
+        assert changed == trained - unused
+
+    def test_the_second_phase_keeps_the_adapted_decoder(self, run: Path, tiny_generator: eg3d_jax.TriPlaneGenerator):
+        source = named_leaves(tiny_generator)
+        third, fourth = (restored(run, step, tiny_generator).adapted for step in (3, 4))
+        for name in matching(tuple(source), 'decoder'):
+            np.testing.assert_array_equal(third[name], fourth[name])
+            assert (third[name] != source[name]).any()
+
+    def test_says_so_when_called_again(self, run: Path, command: Command, capsys: pytest.CaptureFixture[str]):
+        before = (run / 'metrics.jsonl').read_bytes()
+        assert command(run) == 0
+        assert 'This run is finished: all 4 steps are done.' in capsys.readouterr().out
+        assert (run / 'metrics.jsonl').read_bytes() == before
+
+
+def test_a_stopped_run_resumes_to_the_same_numbers(
+    run: Path,
+    command: Command,
+    tiny_generator: eg3d_jax.TriPlaneGenerator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Stopped by Ctrl-C in the first phase, killed in the second one after its checkpoint, then finished."""
+    workdir = tmp_path / 'stopped'
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert command(workdir) == 130
+    error = capsys.readouterr().err
+    assert 'Stopped after step 1 of 4' in error
+    assert f'python -m adaptation.main --config={tmp_path / "tiny.py"} --workdir={workdir}' in error
+    source, adapted = named_leaves(tiny_generator), named_leaves(load_adapted(tiny_generator, workdir))
+    changed = {name for name in source if not np.array_equal(source[name], adapted[name])}
+    assert changed == set(matching(tuple(source), 'decoder'))
+
+    def killed() -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        interrupt(patch, 3, killed)
+        command(workdir, '--config.intervals.checkpoint=3', '--config.intervals.samples=2')
+    with (workdir / 'metrics.jsonl').open('a') as file:
+        file.write('{"step": 4, "pha')  # cut short
+    assert command(workdir) == 0
+    assert 'resumed after step 3 of 4' in capsys.readouterr().out
+
+    assert metrics(workdir) == metrics(run)
+    for name in ('adapter.safetensors', 'samples/000000.png', 'samples/000004.png'):
+        assert (workdir / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_each_phase_says_how_many_parameters_it_trains(
+    command: Command,
+    tiny_generator: eg3d_jax.TriPlaneGenerator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    leaves = named_leaves(tiny_generator, nnx.Param)
+    interrupt(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert command(tmp_path / 'run') == 130
+    told = capsys.readouterr().out
+    for name, stage in (('phase1', 'decoder'), ('phase2', 'superresolution')):
+        count = sum(leaves[leaf].size for leaf in matching(tuple(leaves), stage))
+        assert f'{name}     2 steps train {count:,} parameters ({stage})' in told
+
+
+@pytest.mark.parametrize(
+    ('flag', 'problem'),
+    [
+        ('--config.batch_size=3', 'config.batch_size: 2 when the run began, 3 now'),
+        ('--config.phases.phase2.weights.dis=1', 'config.phases.phase2.weights.dis: 2.0 when the run began, 1.0 now'),
+        ('--config.reference.crop=(0, 0, 5, 5)', 'config.reference.image: what it names has changed'),
+    ],
+)
+def test_a_workdir_of_another_run_is_refused(
+    flag: str, problem: str, run: Path, command: Command, capsys: pytest.CaptureFixture[str]
+):
+    assert command(run, flag) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert 'give another --workdir' in error
+
+
+def test_moved_inputs_are_the_same_inputs(run: Path, command: Command, tiny_files: Path, tmp_path: Path):
+    moved = shutil.copytree(tiny_files / 'generator', tmp_path / 'moved')
+    assert command(run, f'--config.generator={moved}', '--config.intervals.samples=1') == 0
+
+
+@pytest.mark.parametrize(
+    ('flag', 'field'),
+    [
+        ('--config.generator=nowhere', 'config.generator'),
+        ('--config.clip=nowhere,nowhere', 'config.clip'),
+        ('--config.clip_layers=(0, 1)', 'config.clip_layers'),
+        ('--config.reference.image=nowhere.png', 'config.reference.image'),
+        ('--config.reference.image=FILES/generator/config.json', 'config.reference'),
+        ('--config.reference.crop=(0, 0, 50, 50)', 'config.reference'),
+        ('--config.phases.phase1.trained=decoder.nett', 'config.phases.phase1.trained'),
+    ],
+)
+def test_inputs_that_cannot_be_used_are_named(
+    flag: str, field: str, command: Command, tiny_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert command(tmp_path / 'run', flag.replace('FILES', str(tiny_files))) == 2
+    assert f'error: {field}: ' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
+def test_nan_stops_the_run_and_the_last_checkpoint_remains(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    real = train.make_step
+
+    def make_step(phase: Phase, sampling: Sampling) -> Step:
+        step = real(phase, sampling)
+
+        def broken(state: TrainState, constants: Constants, key: jax.Array) -> tuple[TrainState, Metrics]:
+            state, values = step(state, constants, key)
+            return state, {**values, **({'dis': jnp.nan, 'loss': jnp.nan} if int(state.step) == 2 else {})}
+
+        return broken
+
+    monkeypatch.setattr(train, 'make_step', make_step)
+    assert command(tmp_path / 'run', '--config.intervals.checkpoint=1') == 1
+    error = capsys.readouterr().err
+    assert "In step 2 (phase1) the loss 'dis' is nan; the checkpoint of step 1 remains." in error
+    assert [path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()] == ['1']
+    assert json.loads((tmp_path / 'run' / 'adapter.json').read_text())['steps'] == 1
+
+
+def test_a_checkpoint_that_cannot_be_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(ocp.CheckpointManager, 'save', full)
+    assert command(tmp_path / 'run', '--config.intervals.checkpoint=1') == 1
+    error = capsys.readouterr().err
+    assert 'the checkpoint of step 1 cannot be written' in error
+    assert 'No space left on device' in error
+
+
+def test_a_damaged_checkpoint_is_named(run: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    workdir = shutil.copytree(run, tmp_path / 'run')
+    shutil.rmtree(workdir / 'checkpoints' / '4')
+    for file in (workdir / 'checkpoints' / '3' / 'default').rglob('*'):
+        if file.is_file():
+            file.write_bytes(b'')
+    assert command(workdir) == 1
+    assert f'{workdir / "checkpoints" / "3"} is damaged' in capsys.readouterr().err
+
+
+def test_a_workdir_that_cannot_be_made(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / 'file').touch()
+    assert command(tmp_path / 'file' / 'run') == 1
+    assert f'error: {tmp_path / "file" / "run"}: Not a directory' in capsys.readouterr().err
+
+
+def test_a_second_signal_ends_at_once():
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_settings_are_read_without_waiting_for_jax():
+    code = "import sys, adaptation.main; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

@@ -1,0 +1,206 @@
+"""One training step against the method written out plainly, and what it must leave alone."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import clip_jax
+import eg3d_jax
+from adaptation import losses
+from adaptation.config import AdaptationConfig
+from adaptation.errors import ConfigError
+from adaptation.guidance import Guide, make_guides
+from adaptation.leaves import matching, named_leaves, with_leaves
+from adaptation.phases import Phase, phase_at, plan
+from adaptation.step import Constants, Sampling, init_state, make_step, sample_batch
+
+KEY = jax.random.key(3)
+MakeConfig = Callable[..., AdaptationConfig]
+ALL = ('backbone', 'decoder', 'superresolution')
+
+
+@pytest.fixture(scope='module')
+def guides(tiny_clips: tuple[clip_jax.Clip, ...]) -> tuple[Guide, ...]:
+    keys = jax.random.split(jax.random.key(9))
+    reference = jax.random.uniform(keys[0], (20, 20, 3), minval=-1.0, maxval=1.0)
+    source = jax.random.uniform(keys[1], (2, 3, 16, 16, 3), minval=-1.0, maxval=1.0)
+    return make_guides(tiny_clips, (0, 0), reference, iter(source))
+
+
+def phases_of(config: AdaptationConfig, generator: eg3d_jax.TriPlaneGenerator) -> tuple[Phase, ...]:
+    return plan(config, named_leaves(generator, nnx.Param), generator.config.rendering.neural_resolution)
+
+
+def sampling_of(config: AdaptationConfig, generator: eg3d_jax.TriPlaneGenerator) -> Sampling:
+    return Sampling(config.batch_size, config.truncation_psi, config.conditioning, generator.config.camera)
+
+
+@partial(jax.jit, static_argnames='sampling')
+@partial(jax.value_and_grad, has_aux=True)
+def plain_objective(
+    leaves: dict[str, jax.Array], constants: Constants, weights: dict[str, float], sampling: Sampling
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The method without any shortcut: both generators run from latent to image, and every parameter has a gradient."""
+    source = constants.source
+    batch = sample_batch(jax.random.fold_in(KEY, 0), sampling, source.config.z_dim)
+    features, images = [], []
+    for generator in (with_leaves(source, leaves), source):
+        ws = generator.mapping(batch.z, batch.conditioning, sampling.truncation_psi)
+        rendered = generator.render(generator.planes(ws), batch.camera, batch.key)
+        features.append(rendered.feature_image)
+        images.append(generator.superresolve(rendered.feature_image, ws))
+    values = {'dir': jnp.zeros(()), 'dis': jnp.zeros(()), 'istr': jnp.zeros(())}
+    values['fstr'] = losses.feature_structure_loss(*features)
+    for guide in constants.guides:
+        adapted, origin = (guide.encode(image, tokens=True, embed=True) for image in images)
+        values['dir'] += losses.direction_loss(adapted.embedding, origin.embedding, guide.domain_direction)
+        values['dis'] += losses.distribution_loss(adapted.tokens[0], guide.reference_tokens)
+        values['istr'] += losses.image_structure_loss(adapted.tokens[0], origin.tokens[0])
+    return sum(weights[name] * value for name, value in values.items()), values
+
+
+def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict[str, jax.Array]:
+    """These leaves, away from where the source has them."""
+    leaves, rng = named_leaves(generator), np.random.default_rng(4)
+    return {
+        name: jnp.asarray(leaves[name] + 0.1 * rng.standard_normal(leaves[name].shape), jnp.float32) for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ('changes', 'index'),
+    [
+        ({}, 0),
+        ({}, 1),  # with Tri-D adapted before
+        ({'phases__phase2__trained': ALL, 'phases__phase2__weights__fstr': 1.0}, 1),
+    ],
+    ids=['Tri-D', 'G2', 'all'],
+)
+def test_step_is_the_plain_method(
+    changes: dict[str, Any],
+    index: int,
+    tiny_config: MakeConfig,
+    tiny_generator: eg3d_jax.TriPlaneGenerator,
+    guides: tuple[Guide, ...],
+):
+    """With all that is shared and left out for speed, it has the values and gradients of the plain computation."""
+    config = tiny_config(**changes)
+    phase, sampling = phases_of(config, tiny_generator)[index], sampling_of(config, tiny_generator)
+    constants, weights = Constants(tiny_generator, guides), vars(phase.settings.weights)
+    adapted = moved(tiny_generator, phase.changed)
+    before = {name: np.array(leaf) for name, leaf in adapted.items()}
+    leaves = {**named_leaves(tiny_generator, nnx.Param), **adapted}
+    (loss, values), gradients = plain_objective(leaves, constants, weights, sampling)
+    gradients = {name: np.asarray(gradients[name], np.float64) for name in phase.trained}
+    state, metrics = make_step(phase, sampling)(init_state(0, adapted, phase), constants, KEY)
+
+    assert values.keys() & metrics.keys() == {name for name, weight in weights.items() if weight}
+    for name in values.keys() & metrics.keys():
+        np.testing.assert_allclose(metrics[name], values[name], rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-4)
+    norm = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients.values()))
+    np.testing.assert_allclose(metrics['gradient_norm'], norm, rtol=1e-3)
+    assert int(state.step) == 1
+    for name, leaf in state.adapted.items():
+        if name not in phase.trained:
+            np.testing.assert_array_equal(leaf, before[name], err_msg=name)
+            continue
+        # Adam's first step: the learning rate against the sign of the gradient, where that is clear.
+        clear = np.abs(gradients[name]) > 1e-3 * norm
+        expected = before[name] - phase.settings.learning_rate * np.sign(gradients[name])
+        np.testing.assert_allclose(np.asarray(leaf)[clear], expected[clear], atol=1e-5, err_msg=name)
+
+
+def plane_scatters(jaxpr: Any, channels: int) -> int:
+    """How many operations add into an array of this many channels at computed places, as the planes' gradient does."""
+    found = 0
+    for equation in jaxpr.eqns:
+        found += equation.primitive.name == 'scatter-add' and equation.outvars[0].aval.shape[-1:] == (channels,)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'eqns')):
+            inner = getattr(inner, 'jaxpr', inner)
+            found += plane_scatters(inner, channels) if hasattr(inner, 'eqns') else 0
+    return found
+
+
+def test_only_a_trained_backbone_is_differentiated(
+    tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator, guides: tuple[Guide, ...]
+):
+    config = tiny_config(phases__phase2__trained=ALL, phases__phase2__weights__fstr=1.0)
+    channels = tiny_generator.config.backbone.plane_channels
+    counts = {}
+    for phase in phases_of(config, tiny_generator):
+        step = make_step(phase, sampling_of(config, tiny_generator))
+        leaves = named_leaves(tiny_generator)
+        state = init_state(0, {name: leaves[name] for name in phase.changed}, phase)
+        traced = step.trace(state, Constants(tiny_generator, guides), KEY)
+        counts[phase.name] = plane_scatters(traced.jaxpr.jaxpr, channels)
+    assert counts['phase1'] == 0
+    assert counts['phase2'] > 0
+
+
+def test_steps_draw_from_their_own_keys(tiny_generator: eg3d_jax.TriPlaneGenerator):
+    camera = tiny_generator.config.camera
+    batches = [
+        sample_batch(jax.random.fold_in(KEY, step), Sampling(2, 1.0, conditioning, camera), 8)
+        for step, conditioning in ((0, 'same'), (1, 'same'), (0, 'frontal'))
+    ]
+    assert not np.allclose(batches[0].z, batches[1].z)
+    assert not np.allclose(batches[0].camera, batches[1].camera)
+    np.testing.assert_array_equal(batches[0].z, batches[2].z)
+    np.testing.assert_array_equal(batches[0].conditioning, batches[0].camera)
+    frontal = batches[2].conditioning.reshape(2, 25)[:, [3, 7]]  # x and y of the camera's place
+    np.testing.assert_allclose(frontal, 0, atol=1e-6)
+
+
+class TestPlan:
+    def test_says_what_each_phase_trains_and_what_has_changed(
+        self, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator
+    ):
+        first, second = phases_of(tiny_config(), tiny_generator)
+        names = tuple(named_leaves(tiny_generator, nnx.Param))
+        assert set(first.trained) == {f'decoder.net.{i}.{kind}' for i in (0, 2) for kind in ('weight', 'bias')}
+        assert set(second.trained) == set(matching(names, 'superresolution'))
+        assert set(second.changed) == set(first.trained) | set(second.trained)
+        assert (first.start, first.end, second.start, second.end) == (0, 2, 2, 4)
+
+    def test_buffers_are_not_trained(self, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator):
+        config = tiny_config(phases__phase1__trained=ALL)
+        trained = phases_of(config, tiny_generator)[0].trained
+        assert set(named_leaves(tiny_generator)) - set(trained) == set(named_leaves(tiny_generator, eg3d_jax.Buffer))
+
+    def test_phases_without_steps_are_left_out(
+        self, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator
+    ):
+        (only,) = phases_of(tiny_config(phases__phase1__steps=0), tiny_generator)
+        assert (only.name, only.start) == ('phase2', 0)
+        assert all(name.startswith('superresolution.') for name in only.changed)
+
+    def test_phase_at_a_step(self, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator):
+        phases = phases_of(tiny_config(), tiny_generator)
+        names = [phase.name if (phase := phase_at(phases, step)) else None for step in range(5)]
+        assert names == ['phase1', 'phase1', 'phase2', 'phase2', None]
+
+    def test_refuses_a_path_that_matches_nothing(
+        self, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator
+    ):
+        config = tiny_config(phases__phase1__trained=('decoder', 'decoder.net.0.weigh'))
+        with pytest.raises(ConfigError, match=r"config\.phases\.phase1\.trained: 'decoder\.net\.0\.weigh' matches no"):
+            phases_of(config, tiny_generator)
+
+    def test_refuses_features_that_do_not_pool(
+        self, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator
+    ):
+        config = tiny_config(phases__phase1__render_resolution=33)
+        with pytest.raises(ConfigError, match=r'config\.phases\.phase1\.render_resolution: .* multiple of 2'):
+            phases_of(config, tiny_generator)
+
+
+def test_paths_end_at_dots():
+    assert matching(('a.b', 'a.bc', 'ab'), 'a') == ('a.b', 'a.bc')
+    assert matching(('a.b', 'a.bc', 'ab'), 'a.b') == ('a.b',)

@@ -1,0 +1,73 @@
+"""The command lines: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convert.clip
+import convert.eg3d
+from convert import command
+
+
+def run(monkeypatch: pytest.MonkeyPatch, module: object, *arguments: object) -> int:
+    """The exit code of a converter's command line."""
+    monkeypatch.setattr(sys, 'argv', ['it', *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        command.run(module.convert, module.__doc__, source='a source')
+    return caught.value.code or 0
+
+
+def test_success(monkeypatch, capsys, small_pickle, tmp_path):
+    arguments = (f'--source={small_pickle}', f'--output={tmp_path / "out"}')
+    assert run(monkeypatch, convert.eg3d, *arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ''
+    assert f'{small_pickle} -> {tmp_path / "out"}' in printed.out
+    assert '150 entries used to fill 150 arrays' in printed.out
+    assert '27 ignored: resample_filter' in printed.out
+    assert run(monkeypatch, convert.eg3d, *arguments) == 1
+    assert 'exists' in capsys.readouterr().err
+    assert run(monkeypatch, convert.eg3d, *arguments, '--force') == 0
+
+
+@pytest.mark.parametrize('module', [convert.eg3d, convert.clip])
+def test_bad_source(monkeypatch, capsys, module, tmp_path):
+    (tmp_path / 'it').write_text('nothing')
+    assert run(monkeypatch, module, f'--source={tmp_path / "it"}', f'--output={tmp_path / "out"}') == 1
+    printed = capsys.readouterr()
+    assert printed.out == ''
+    assert printed.err.startswith(f'error: {tmp_path / "it"}: is n')
+    assert printed.err.count('\n') == 1
+
+
+@pytest.mark.skipif(not Path('/proc/self/mem').exists(), reason='needs a file that cannot be read')
+def test_system_error(monkeypatch, capsys, tmp_path):
+    arguments = ('--source=/proc/self/mem', f'--output={tmp_path / "out"}')
+    assert run(monkeypatch, convert.eg3d, *arguments) == 1
+    assert capsys.readouterr().err.startswith('error: ')
+
+
+@pytest.mark.parametrize(
+    'arguments', [[], ['--source=x'], ['--source=x', '--output=y', '--loud'], ['--sour=x', '--output=y']]
+)
+def test_usage(monkeypatch, capsys, arguments):
+    assert run(monkeypatch, convert.eg3d, *arguments) == 2
+    assert 'usage' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('module', 'expected'),
+    [
+        ('convert', ['python -m convert.eg3d --source', 'python -m convert.clip --source']),
+        ('convert.eg3d', ['--source', '--output', '--force', 'ffhq512-128.pkl']),
+        ('convert.clip', ['--source', '--output', '--force', 'Hugging Face']),
+    ],
+)
+def test_help(module, expected):
+    done = subprocess.run([sys.executable, '-m', module, '--help'], capture_output=True, text=True, check=True)
+    for text in expected:
+        assert text in done.stdout

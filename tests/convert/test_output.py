@@ -1,0 +1,94 @@
+"""A conversion's directory appears whole or not at all, and replaces nothing that it should not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+import convert.eg3d
+import convert.output
+from convert import ConversionError
+
+
+def refused(source: Path, output: Path, force: bool = False) -> str:
+    with pytest.raises(ConversionError) as caught:
+        convert.eg3d.convert(source, output, force)
+    return str(caught.value)
+
+
+def test_existing_directory_is_refused(small_pickle, tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'mine.txt').write_text('mine')
+    assert '--force' in refused(small_pickle, tmp_path / 'out')
+    message = refused(small_pickle, tmp_path / 'out', force=True)
+    assert "holds 'mine.txt', which no conversion wrote" in message
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['mine.txt']
+
+
+def test_existing_file_and_link_are_refused(small_pickle, tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'empty')
+    (tmp_path / 'dangling').symlink_to(tmp_path / 'absent')
+    for name in ('file', 'link', 'dangling'):
+        assert 'exists' in refused(small_pickle, tmp_path / name)
+        assert 'is no directory' in refused(small_pickle, tmp_path / name, force=True)
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_missing_parent_is_refused(small_pickle, tmp_path):
+    assert 'is no directory' in refused(small_pickle, tmp_path / 'absent' / 'out')
+
+
+def test_force_replaces_an_earlier_conversion(small_pickle, tmp_path):
+    convert.eg3d.convert(small_pickle, tmp_path / 'out')
+    weights = tmp_path / 'out' / 'weights.safetensors'
+    whole = load_file(weights)
+    weights.write_bytes(b'spoilt')
+    convert.eg3d.convert(small_pickle, tmp_path / 'out', force=True)
+    assert load_file(weights).keys() == whole.keys()
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+@pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()])
+def test_failure_while_writing_leaves_what_was(small_pickle, tmp_path, monkeypatch, error):
+    convert.eg3d.convert(small_pickle, tmp_path / 'out')
+    before = (tmp_path / 'out' / 'weights.safetensors').read_bytes()
+
+    def fail(path, arrays):
+        path.write_bytes(b'half')
+        raise error
+
+    monkeypatch.setattr(convert.output, 'write_safetensors', fail)
+    with pytest.raises(type(error)):
+        convert.eg3d.convert(small_pickle, tmp_path / 'out', force=True)
+    assert (tmp_path / 'out' / 'weights.safetensors').read_bytes() == before
+    with pytest.raises(type(error)):
+        convert.eg3d.convert(small_pickle, tmp_path / 'new')
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+KILLED = """
+import os, signal, sys
+import convert.eg3d, convert.output
+
+def killed(path, arrays):
+    path.write_bytes(b'half')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+convert.output.write_safetensors = killed
+convert.eg3d.convert(*sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='needs SIGKILL')
+def test_killed_half_way_leaves_nothing_under_the_name(small_pickle, tmp_path):
+    done = subprocess.run([sys.executable, '-c', KILLED, small_pickle, tmp_path / 'out'], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / 'out').exists()

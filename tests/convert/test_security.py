@@ -1,0 +1,213 @@
+"""Malicious files: refused with the name of what they ask for, nothing run, nothing written."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import convert.clip
+import convert.eg3d
+from convert import ConversionError
+from convert.persistence import read_modules, state_dict
+from convert.testing import eg3d_pickle
+from convert.torch_files import STREAM_MAGIC, STREAM_PROTOCOL, read_torch
+
+SYSTEM = f'{os.system.__module__}.system'  # posix.system on Linux
+GETATTR = 'builtins.getattr'
+ATTACKS = (SYSTEM, 'builtins.eval', 'builtins.exec', GETATTR)
+CARRIERS = ('pickle', 'nested', 'archive', 'stream')
+
+
+class Calling:
+    """Pickled as a call of `function` with `args`."""
+
+    def __init__(self, function: Any, *args: Any):
+        self.function, self.args = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.args
+
+
+@pytest.fixture
+def canary(tmp_path) -> Path:
+    """A file that appears only if something in a checkpoint was run."""
+    return tmp_path / 'canary'
+
+
+def attack(name: str, canary: Path) -> bytes:
+    """A pickle that makes the canary when Python's own loader reads it; `name` is what it asks for first."""
+    code = f'open({str(canary)!r}, "w").close()'
+    if name == GETATTR:  # getattr(__import__('os'), 'system')(...): a chain of calls that never names os.system
+        command = f'touch {canary}'.encode()
+        module = b'cbuiltins\n__import__\n\x8c\x02os\x85R'
+        function = b'cbuiltins\ngetattr\n' + module + b'\x8c\x06system\x86R'
+        return b'\x80\x04' + function + b'X' + len(command).to_bytes(4, 'little') + command + b'\x85R.'
+    call = {
+        SYSTEM: Calling(os.system, f'touch {canary}'),
+        'builtins.eval': Calling(eval, code),
+        'builtins.exec': Calling(exec, code),
+    }
+    return pickle.dumps(call[name])
+
+
+def stream(content: bytes) -> bytes:
+    """A torch file of the older layout with this pickle as its object."""
+    machine = {'protocol_version': STREAM_PROTOCOL, 'little_endian': True, 'type_sizes': {}}
+    head = b''.join(pickle.dumps(part, 2) for part in (STREAM_MAGIC, STREAM_PROTOCOL, machine))
+    return head + content + pickle.dumps([], 2)
+
+
+def archive(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A torch archive with this pickle as its object."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', compression) as members:
+        members.writestr('it/data.pkl', content)
+    return file.getvalue()
+
+
+def nested(content: bytes) -> bytes:
+    """A published EG3D file, reduced to one buffer, whose nested torch file has this pickle as its object."""
+    storage = Calling(torch.storage._load_from_bytes, stream(content))
+    tensor = Calling(torch._utils._rebuild_tensor_v2, storage, 0, (1,), (1,), False, {})
+    state = {'rendering_kwargs': {}, 'neural_rendering_resolution': 64, '_init_kwargs': {}, '_buffers': {'x': tensor}}
+    with eg3d_pickle.reference_modules() as reference:
+        generator = Calling(reference.reconstruct, {'type': 'class', 'class_name': 'Generator', 'state': state})
+        return pickle.dumps({'G_ema': generator})
+
+
+def refused(convert_it: Callable[[Path, Path], Any], content: bytes, directory: Path) -> str:
+    """The message with which a converter refuses a file of this content; nothing may be left of the output."""
+    (directory / 'source').write_bytes(content)
+    with pytest.raises(ConversionError) as caught:
+        convert_it(directory / 'source', directory / 'out')
+    assert [path.name for path in directory.iterdir()] == ['source']
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('name', ATTACKS)
+def test_attacks_work_on_pickle(canary, name):
+    """Or else the tests below would prove nothing."""
+    pickle.loads(attack(name, canary))
+    assert canary.exists()
+
+
+@pytest.mark.parametrize('carrier', CARRIERS)
+@pytest.mark.parametrize('name', ATTACKS)
+def test_attacks_are_refused(canary, tmp_path, name, carrier):
+    content = attack(name, canary)
+    if carrier == 'pickle':
+        message = refused(convert.eg3d.convert, content, tmp_path)
+    elif carrier == 'nested':
+        with pytest.raises(ConversionError) as caught:  # a whole generator would hide the attack behind its own misfits
+            state_dict(read_modules(io.BytesIO(nested(content)))['G_ema'])
+        message = str(caught.value)
+        assert not canary.exists()
+    else:
+        wrapped = archive(content) if carrier == 'archive' else stream(content)
+        message = refused(convert.clip.convert, wrapped, tmp_path)
+    assert f"asks for '{name}', which no known checkpoint needs" in message
+
+
+def test_planted_source_is_not_executed(canary, tmp_path, small_arguments, monkeypatch):
+    source = f'open({str(canary)!r}, "w").close()\n'
+    exec(compile(source, 'module_src', 'exec'))
+    canary.unlink()  # so much would have happened
+    monkeypatch.setattr(eg3d_pickle, 'MODULE_SOURCE', source)
+    eg3d_pickle.write_pickle(tmp_path / 'it.pkl', small_arguments, whole=False)
+    assert source.encode() in (tmp_path / 'it.pkl').read_bytes()
+    convert.eg3d.convert(tmp_path / 'it.pkl', tmp_path / 'out')
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ('instructions', 'expected'),
+    [
+        (b'ccollections\nOrderedDict.fromkeys\n', 'OrderedDict.fromkeys'),  # an attribute of an allowed name
+        (b'\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93', 'OrderedDict.fromkeys'),
+        (b'ctorch._utils\n_rebuild_parameter\n}\x8c\x01xK\x01sb', 'sets the state of a Call'),
+        (b'ctorch._utils\n_rebuild_parameter\n)\x81', 'damaged'),  # a new object of what is no class
+        (b'ctraining.triplane\nOSGDecoder\n}b', 'damaged'),  # the state of a class
+        (b'cdnnlib.util\nEasyDict\n)\x81}b', 'sets the state of a PlainDict'),
+        (b'cnumpy\ndtype\n\x8c\x01O\x85R', "NumPy value of type 'O'"),
+        (b'Pidentifier\n', 'refers to data outside'),
+        (b'\x8e' + (1 << 62).to_bytes(8, 'little'), 'damaged'),  # 4 EiB of bytes are said to follow
+        (b'\x95' + (1 << 62).to_bytes(8, 'little'), 'damaged'),
+        (b'K\x01r\xff\xff\xff\x7f', 'has no G_ema'),  # a memo of two thousand million entries
+        (b'(' * 100_000, 'damaged'),
+    ],
+)
+def test_odd_instructions(instructions, expected, tmp_path):
+    assert expected in refused(convert.eg3d.convert, b'\x80\x04' + instructions + b'.', tmp_path)
+
+
+def test_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    bomb = archive(bytes(200_000_000), zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 1_000_000
+    assert 'is compressed' in refused(convert.clip.convert, bomb, tmp_path)
+
+
+def test_odd_state_is_refused(write_snapshot, tmp_path):
+    def change(key, value):
+        def apply(generator, reference):
+            generator.backbone.__dict__[key] = value
+            return generator
+
+        return write_snapshot(apply)
+
+    for key, value, expected in (
+        ('_non_persistent_buffers_set', 3, 'are no set'),
+        ('_buffers', {3: None}, 'are no dictionary'),
+        ('_parameters', [], 'are no dictionary'),
+        ('_parameters', {'x': 3}, 'backbone.x is no tensor'),
+        ('_modules', {'x': 3}, 'backbone.x is no module'),
+    ):
+        with pytest.raises(ConversionError, match=expected):
+            convert.eg3d.convert(change(key, value), tmp_path / 'out')
+
+
+def test_modules_that_contain_themselves(write_snapshot, tmp_path):
+    def change(generator, reference):
+        generator.backbone.synthesis._modules['b8'] = generator.backbone
+        return generator
+
+    with pytest.raises(ConversionError, match='met before'):
+        convert.eg3d.convert(write_snapshot(change), tmp_path / 'out')
+
+
+def read_tensors(file: io.BytesIO) -> None:
+    for tensor in read_torch(file).values():
+        tensor.array()
+
+
+@pytest.mark.parametrize('layout', ['archive', 'stream', 'pickle'])
+def test_damage_of_any_kind_is_a_conversion_error(layout):
+    """Bytes changed at random: read, or refused with a sentence, but never any other error."""
+    good, read = io.BytesIO(), read_tensors
+    if layout == 'pickle':
+        read = read_modules
+        pickle.dump({'G_ema': [1, 2.5, np.float64(3), 'text', {1}, b'bytes'], 'x': torch.ones(2)}, good)
+    else:
+        tensors = {'a': torch.arange(6.0).reshape(2, 3), 'b': torch.ones(2, dtype=torch.bfloat16)}
+        torch.save(tensors, good, _use_new_zipfile_serialization=layout == 'archive')
+    rng = np.random.default_rng(0)
+    refusals = 0
+    for _ in range(500):
+        spoilt = bytearray(good.getvalue())
+        for position in rng.integers(len(spoilt), size=3):
+            spoilt[position] = rng.integers(256)
+        try:
+            read(io.BytesIO(spoilt))
+        except ConversionError:
+            refusals += 1
+        except AttributeError as error:
+            assert 'values' in str(error) or 'array' in str(error), error  # another object than a dictionary of tensors
+    assert refusals > 50

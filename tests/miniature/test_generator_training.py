@@ -1,0 +1,92 @@
+"""What the generator is trained on: targets true to the world, parts of pictures true to the whole, resumable runs."""
+
+import signal
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from eg3d_jax import PRESETS, TriPlaneGenerator, cameras
+from miniature import world
+from miniature.field_targets import field_targets
+from miniature.generator_losses import patch_corners, picture_targets, superresolve_patch
+from miniature.training import fit
+
+
+@pytest.fixture(scope='module')
+def seen() -> tuple[world.Heads, jax.Array, world.Buffers]:
+    heads = world.sample(jax.random.key(5), 2)
+    camera = cameras.sample_poses(jax.random.key(6), 2, PRESETS['miniature'].camera)
+    return heads, camera, jax.jit(world.buffers, static_argnums=2)(heads, camera, 32)
+
+
+def test_field_targets_agree_with_the_world(seen):
+    heads, camera, buffers = seen
+    targets = field_targets(buffers, camera, jax.random.key(7))
+    hit = np.asarray(buffers.mask).reshape(2, -1)
+    distance, colour = jax.jit(world.query)(heads, targets.points)
+    band, behind, near, far = np.split(np.asarray(distance), 4, axis=1)
+    assert hit.mean() > 0.2
+    assert np.mean(behind[hit] < 0) > 0.93  # thin parts and grazing rays leave a solid soon
+    assert np.mean(near > 0) > 0.97
+    assert np.mean(far > 0) > 0.97
+    assert np.abs(band[hit]).max() < 0.03
+    difference = np.abs(np.split(np.asarray(colour - targets.colour), 4, axis=1)[0])
+    assert np.mean(difference[hit]) < 0.05
+    assert set(np.unique(targets.filled)) == {0.0, 1.0}
+
+
+def test_picture_targets_are_means_over_pixels(seen):
+    _, _, buffers = seen
+    targets = picture_targets(buffers)
+    assert targets.image.shape == (2, 16, 16, 3)
+    assert targets.raw.shape == (2, 8, 8, 3)
+    np.testing.assert_allclose(targets.raw.mean((1, 2)), buffers.colour.mean((1, 2)), atol=1e-5)
+    assert bool(jnp.all((targets.hit == 1) <= (targets.depth < buffers.depth.max())))
+
+
+def test_patches_lie_on_the_pixel_grid_inside_the_picture(seen):
+    _, camera, _ = seen
+    corner = np.asarray(patch_corners(camera, 64, jax.random.key(0)))
+    np.testing.assert_allclose(corner * 64, np.round(corner * 64), atol=1e-4)
+    assert corner.min() >= 0
+    assert corner.max() <= 1
+
+
+def test_g2_on_a_patch_is_g2_on_the_whole_away_from_the_border():
+    generator = TriPlaneGenerator(PRESETS['miniature'], rngs=nnx.Rngs(0))
+    features = jax.random.normal(jax.random.key(1), (1, 64, 64, 16))
+    ws = jnp.ones((1, generator.config.num_ws, generator.config.w_dim))
+    whole = generator.superresolve(features, ws)
+    part = superresolve_patch(generator, features[:, 16:48, 16:48], ws)
+    inner = slice(12, -12)
+    np.testing.assert_allclose(part[:, inner, inner], whole[:, 32:96, 32:96][:, inner, inner], atol=1e-4)
+
+
+def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path):
+    def step(state: jax.Array, index: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        state = state * 0.9 + jax.random.normal(jax.random.fold_in(jax.random.key(0), index))
+        return state, {'value': state}
+
+    whole, _ = fit(step, jnp.zeros(()), 12, tmp_path / 'whole', name='test', checkpoint_every=5)
+
+    def interrupted(state: jax.Array, index: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if int(index) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return step(state, index)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(interrupted, jnp.zeros(()), 12, tmp_path / 'parts', name='test', checkpoint_every=5)
+    parts, _ = fit(step, jnp.zeros(()), 12, tmp_path / 'parts', name='test', checkpoint_every=5)
+    assert float(parts) == float(whole)
+
+
+def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path):
+    def step(state: jax.Array, index: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return state, {'good': state, 'bad': jnp.where(index < 19, 1.0, jnp.nan)}
+
+    with pytest.raises(FloatingPointError, match='bad not finite at step 20'):
+        fit(step, jnp.zeros(()), 40, tmp_path, name='test')
