@@ -123,11 +123,21 @@ class SynthesisNetwork(nnx.Module):
             previous = channels
 
     def __call__(
-        self, ws: Float[Array, 'N L D'], *, noise_mode: str = 'const', key: PRNGKeyArray | None = None
+        self,
+        ws: Float[Array, 'N L D'],
+        *,
+        noise_mode: str = 'const',
+        key: PRNGKeyArray | None = None,
+        resolution: int | None = None,
     ) -> Float[Array, 'N 3 H W C']:
-        """The feature planes, channels last."""
-        keys = [None if key is None else jax.random.fold_in(key, index) for index in range(len(self.block_resolutions))]
-        first, *others = self.block_resolutions
+        """The feature planes, channels last.
+
+        Args:
+            resolution: side of coarser planes, what the blocks up to this one have painted (the blocks' images add up,
+                so that training can begin with small ones); None: the config's.
+        """
+        first, *others = [side for side in self.block_resolutions if resolution is None or side <= resolution]
+        keys = [None if key is None else jax.random.fold_in(key, index) for index in range(1 + len(others))]
         x, image = getattr(self, f'b{first}')(ws[:, 0:2], noise_mode=noise_mode, key=keys[0])
         for index, resolution in enumerate(others):
             # A block's first w is the one of the torgb before it.

@@ -2,9 +2,13 @@
 
     python -m miniature.generator_training --output=miniature/weights/generator
 
-Three stages, each of them resumable (Ctrl-C, then the same command): the mapping network alone, until w is linear in
-the head's attributes; the tri-plane field at points in space, without ray marching; field and pictures together,
-through volume rendering and G2. The generator and the world get the same latents, so that every latent has a true head.
+Stages, each of them resumable (Ctrl-C, then the same command): the mapping network alone, until w is linear in the
+head's attributes; the tri-plane field at points in space, without ray marching, first on coarse planes, where a step
+sees four times the heads; field and pictures together, through volume rendering and G2. The generator and the world get
+the same latents, so that every latent has a true head.
+
+Matrices and kernels of the backbone and G2 are trained by Muon (orthogonalised momentum): on coarse planes, in the same
+time, it took the field's colour error to 0.091 where Adam took it to 0.112.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from PIL import Image
 
 from eg3d_jax import PRESETS, TriPlaneGenerator, cameras, save_generator
@@ -41,8 +46,8 @@ from miniature.training import fit, write_recipe
 
 CONFIG = PRESETS['miniature']
 MAPPING_BATCH = 512
-FIELD_BATCH = 8
-FIELD_SIDE = 20  # rays along a side, for the whole picture and again for the face
+FIELDS = {16: (32, 14), 32: (16, 16), 64: (8, 20)}  # side of the planes -> heads; rays along a side, see `field_rays`
+FIELD_STAGES = ((16, 2200, 1e-2), (32, 2200, 8e-3), (64, 2600, 6e-3))  # side of the planes, steps, learning rate
 PICTURE_BATCH = 8
 MEAN_W_SAMPLES = 4096
 SMALLEST_VARIANCE = 1e-3
@@ -108,21 +113,23 @@ def attribute_error(generator: TriPlaneGenerator, readout: Array, z: Array) -> A
     return jnp.mean(jnp.square(read - true) / (jnp.var(true, axis=0) + SMALLEST_VARIANCE))
 
 
-def field_batch(key: PRNGKeyArray) -> Batch:
-    """Points along rays of one camera per head."""
+def field_batch(key: PRNGKeyArray, resolution: int) -> Batch:
+    """Points along rays of one camera per head, for planes of this resolution."""
+    heads, side = FIELDS[resolution]
     draw_key, rays_key, points_key = jax.random.split(key, 3)
-    z, camera = _draw(FIELD_BATCH, draw_key)
-    z, twice = jnp.tile(z, (2, 1)), field_rays(camera, FIELD_SIDE, rays_key)
-    targets = field_targets(world.buffers(world.from_latent(z), twice, FIELD_SIDE), twice, points_key)
-    halves = (jnp.concatenate([x[:FIELD_BATCH], x[FIELD_BATCH:]], axis=1) for x in targets)
-    return Batch(z[:FIELD_BATCH], camera, FieldTargets(*halves))
+    z, camera = _draw(heads, draw_key)
+    z, twice = jnp.tile(z, (2, 1)), field_rays(camera, side, rays_key)
+    targets = field_targets(world.buffers(world.from_latent(z), twice, side), twice, points_key)
+    halves = (jnp.concatenate([x[:heads], x[heads:]], axis=1) for x in targets)
+    return Batch(z[:heads], camera, FieldTargets(*halves))
 
 
 def field_loss(
-    generator: TriPlaneGenerator, readout: Array, batch: Batch, key: PRNGKeyArray
+    generator: TriPlaneGenerator, readout: Array, batch: Batch, key: PRNGKeyArray, resolution: int
 ) -> tuple[Array, dict[str, Array]]:
-    """The field at points."""
-    planes = generator.planes(generator.mapping(batch.z, batch.camera), noise_mode='none')
+    """The field at points, held by planes of this resolution."""
+    ws = generator.mapping(batch.z, batch.camera)
+    planes = generator.backbone.synthesis(ws, noise_mode='none', resolution=resolution)
     losses = field_losses(generator, planes, batch.field)
     losses['attributes'] = attribute_error(generator, readout, mapping_batch(key))
     return total(losses), losses
@@ -164,21 +171,33 @@ def _draw(n: int, key: PRNGKeyArray) -> tuple[Array, Array]:
 
 
 def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
-    def label(path: tuple, _: Any) -> str:
+    """Muon for the matrices and kernels of backbone and G2, Adam for the rest, both in steps of a root mean square of
+    about the learning rate times `RATES`."""
+
+    def label(path: tuple, leaf: Array) -> str:
         names = {str(getattr(part, 'key', part)) for part in path}
-        return next((name for name in RATES if name in names), 'rest')
+        other = next((name for name in RATES if name in names), None)
+        return other or ('matrix' if leaf.ndim in (2, 4) and 'const' not in names else 'rest')
 
     labels = {'params': jax.tree_util.tree_map_with_path(label, params), 'readout': 'rest'}
     warmup = min(100, stage.steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, stage.learning_rate, warmup, stage.steps, 0.02 * stage.learning_rate
     )
-    return optax.chain(
-        optax.clip_by_global_norm(CLIP_NORM),
-        optax.scale_by_adam(b1=0.9, b2=0.99),
-        optax.partition({name: optax.scale(rate) for name, rate in stage.rates.items()}, labels),
-        optax.scale_by_learning_rate(schedule),
-    )
+    adam = optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.scale_by_adam(b1=0.9, b2=0.99))
+    rates = {name: optax.chain(adam, optax.scale(rate)) for name, rate in stage.rates.items()}
+    muon = optax.chain(scale_by_muon(weight_dimension_numbers=_matrix_axes), optax.stateless(_unit_rms))
+    return optax.chain(optax.partition({'matrix': muon, **rates}, labels), optax.scale_by_learning_rate(schedule))
+
+
+def _matrix_axes(params: Any) -> Any:
+    """Which axes are inputs and which are outputs: kernels are [k, k, I, O], matrices [I, O]."""
+    return jax.tree.map(lambda leaf: MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1), params)
+
+
+def _unit_rms(updates: Any, params: Any) -> Any:
+    """Orthogonal matrices brought to a root mean square of 1."""
+    return jax.tree.map(lambda u: u * max(u.size // u.shape[-1], u.shape[-1]) ** 0.5, updates)
 
 
 def make_step(
@@ -219,6 +238,10 @@ def make_step(
 def train(stages: list[Stage], workdir: Path, seed: int) -> tuple[TriPlaneGenerator, float]:
     """Run the stages; returns the generator of averaged weights, with its mean w, and the seconds of training."""
     generator = TriPlaneGenerator(CONFIG, rngs=nnx.Rngs(seed))
+    synthesis = generator.backbone.synthesis
+    for resolution in synthesis.block_resolutions[1:]:  # finer planes start where the coarser ones ended
+        weight = getattr(synthesis, f'b{resolution}').torgb.weight
+        weight[...] = jnp.zeros_like(weight[...])
     graphdef, params, *rest = nnx.split(generator, nnx.Param, ...)
     (buffers,) = rest
     readout = jnp.zeros((generator.config.w_dim + 1, len(world.ATTRIBUTES)))
@@ -270,15 +293,23 @@ def main(arguments: list[str] | None = None) -> int:
         '--workdir', type=Path, default=Path('runs/miniature_generator'), help='checkpoints and previews'
     )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--mapping-steps', type=int, default=4000)
-    parser.add_argument('--field-steps', type=int, default=2400)
-    parser.add_argument('--picture-steps', type=int, default=2400)
+    parser.add_argument('--scale', type=float, default=1.0, help='of the number of steps of every stage')
     options = parser.parse_args(arguments)
     stages = [
-        Stage('mapping', mapping_batch, mapping_loss, options.mapping_steps, 6e-3, rates=ALONE_RATES),
-        Stage('field', field_batch, field_loss, options.field_steps, 8e-3),
-        Stage('picture', picture_batch, picture_loss, options.picture_steps, 4e-3, uses=2),
+        Stage('mapping', mapping_batch, mapping_loss, 4000, 6e-3, rates=ALONE_RATES),
+        *(
+            Stage(
+                f'field{resolution}',
+                partial(field_batch, resolution=resolution),
+                partial(field_loss, resolution=resolution),
+                steps,
+                rate,
+            )
+            for resolution, steps, rate in FIELD_STAGES
+        ),
+        Stage('picture', picture_batch, picture_loss, 5000, 4e-3, uses=2),
     ]
+    stages = [stage._replace(steps=max(1, round(stage.steps * options.scale))) for stage in stages]
     options.workdir.mkdir(parents=True, exist_ok=True)
     try:
         generator, seconds = train(stages, options.workdir, options.seed)
