@@ -1,4 +1,4 @@
-"""A generator or a discriminator on disk: a directory with `config.json` and `weights.safetensors`, whose names are the module's paths."""
+"""A generator or discriminator on disk: `config.json` and `weights.safetensors`, named by the module's paths."""
 
 import json
 import os

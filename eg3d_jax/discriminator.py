@@ -112,7 +112,7 @@ class CameraMapping(nnx.Module):
 
 
 class DualDiscriminator(nnx.Module):
-    """`b512` ... `b8` (residual blocks), `b4` (epilogue) and `mapping` (the camera), as the published file names them."""
+    """`b512` ... `b8` (residual blocks), `b4` (epilogue) and `mapping` (of the camera), named as published."""
 
     def __init__(self, config: DiscriminatorConfig, *, rngs: nnx.Rngs):
         first, *others = config.block_resolutions

@@ -148,7 +148,9 @@ def discriminator_config_from_init_kwargs(init_kwargs: Mapping[str, Any]) -> Dis
     """
     unknown = sorted(set(init_kwargs) - USED_DISCRIMINATOR - IGNORED_DISCRIMINATOR)
     if unknown:
-        warnings.warn(f'constructor arguments of the discriminator that are not used: {", ".join(unknown)}', stacklevel=2)
+        warnings.warn(
+            f'constructor arguments of the discriminator that are not used: {", ".join(unknown)}', stacklevel=2
+        )
     _require_value('architecture', init_kwargs.get('architecture', 'resnet'), 'resnet')
     _require_value('img_channels', init_kwargs.get('img_channels', RGB_CHANNELS), RGB_CHANNELS)
     mapping = dict(init_kwargs.get('mapping_kwargs') or {})
