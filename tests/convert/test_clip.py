@@ -150,7 +150,7 @@ def test_openai_state_dict(model, tmp_path):
     exact = rounded(model)
     torch.save(clip_files.openai_state(exact), tmp_path / 'it.pt')
     report = convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'out')
-    assert convert.clip.ASSUMED_ACTIVATION in report.notes
+    assert "QuickGELU is assumed, as in OpenAI's networks" in report.notes[0]
     assert_same_embeddings(tmp_path / 'out', exact)
 
 
@@ -170,7 +170,7 @@ def test_tokenizer_files_come_along(source, tmp_path):
     report = convert.clip.convert(source, tmp_path / 'out')
     assert report.notes == ()
     written = sorted(path.name for path in (tmp_path / 'out').iterdir())
-    assert written == ['config.json', 'merges.txt', 'vocab.json', 'weights.safetensors']
+    assert written == ['config.json', 'conversion.json', 'merges.txt', 'vocab.json', 'weights.safetensors']
     assert load_tokenizer(tmp_path / 'out')(['ab a'])[0, :4].tolist() == [5, 4, 1, 6]
     convert.clip.convert(source, tmp_path / 'out', force=True)  # its own output may be replaced
 

@@ -10,14 +10,13 @@ import pytest
 
 import convert.clip
 import convert.eg3d
-from convert import command
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: object, *arguments: object) -> int:
     """The exit code of a converter's command line."""
     monkeypatch.setattr(sys, 'argv', ['it', *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        command.run(module.convert, module.__doc__, source='a source')
+        module.main()
     return caught.value.code or 0
 
 
@@ -29,6 +28,7 @@ def test_success(monkeypatch, capsys, small_pickle, tmp_path):
     assert f'{small_pickle} -> {tmp_path / "out"}' in printed.out
     assert '150 entries used to fill 150 arrays' in printed.out
     assert '27 ignored: resample_filter' in printed.out
+    assert '\n  superresolution.block0.conv0.resample_filter\n' in printed.out
     assert run(monkeypatch, convert.eg3d, *arguments) == 1
     assert 'exists' in capsys.readouterr().err
     assert run(monkeypatch, convert.eg3d, *arguments, '--force') == 0

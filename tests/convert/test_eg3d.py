@@ -84,7 +84,11 @@ def test_exact_and_complete(tmp_path, resolution, protocol):
     assert {name for names in report.ignored.values() for name in names} == filters
     assert report.values == sum(written[name].size for name in report.used)
     assert report.notes == ()
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['config.json', 'weights.safetensors']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'config.json',
+        'conversion.json',
+        'weights.safetensors',
+    ]
 
     config = eg3d_jax.load_generator(tmp_path / 'out').config
     assert config == eg3d_jax.GeneratorConfig.from_init_kwargs(arguments, 48)
@@ -194,7 +198,7 @@ def test_unsupported_constructor_arguments_are_refused(write_snapshot, tmp_path)
     [
         (b'', 'is no pickle'),
         (b'<!DOCTYPE html><html>', 'is no pickle'),
-        (b'PK\x03\x04 a zip file', 'is no pickle'),
+        (b'PK\x03\x04 a zip file', 'is damaged or cut short'),
         (b'\x80\x04}.', 'has no G_ema, as published EG3D files do; it holds nothing'),
         (b'\x80\x04K\x01.', 'has no G_ema, as published EG3D files do; it holds a int'),
         (b'\x80\x04garbage', 'is damaged or cut short'),
@@ -208,7 +212,7 @@ def test_other_files_are_refused(tmp_path, content, expected):
 def test_no_file(tmp_path):
     assert fails(tmp_path / 'absent.pkl', tmp_path / 'out').endswith('does not exist.')
     (tmp_path / 'directory.pkl').mkdir()
-    assert fails(tmp_path / 'directory.pkl', tmp_path / 'out').endswith('is no file.')
+    assert 'holds no EG3D file' in fails(tmp_path / 'directory.pkl', tmp_path / 'out')
 
 
 @pytest.mark.parametrize('part', [0.0001, 0.3, 0.9, 0.9999])

@@ -1,0 +1,59 @@
+"""The directory of what was downloaded and converted, and conversions that are done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convert.errors import ConversionError
+from convert.output import WEIGHTS_FILE
+from convert.sources import Select, fetch
+
+CACHE_VARIABLE = 'ADAPTER3D_CACHE'  # the environment variable that moves the directory
+CACHE_NAME = '3d-adapter-jax'
+CONVERSION = 1  # to be raised when a converter's output changes: what is in the cache is then converted anew
+
+
+def cache_directory() -> Path:
+    """$ADAPTER3D_CACHE, or else `3d-adapter-jax` in $XDG_CACHE_HOME or `~/.cache`. It need not exist yet."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / CACHE_NAME
+
+
+def converted(source: str, kind: str, convert: Callable[[Path, Path], Any], select: Select) -> Path:
+    """The directory of a converted source; it is made unless the same files were converted before.
+
+    Args:
+      source: see `convert.sources.SYNTAX`.
+      kind: of converter, for sources that several could read.
+      convert: from a local path and an output directory.
+      select: as for `fetch`.
+
+    Raises:
+      ConversionError: as the converter does.
+    """
+    path = fetch(source, select)
+    if not path.exists():
+        raise ConversionError(f'{source}: does not exist.')
+    identity = json.dumps([CONVERSION, kind, _identity(path)])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    output = cache_directory() / 'converted' / f'{path.stem}-{key}'
+    if not (output / WEIGHTS_FILE).is_file():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            convert(path, output)
+        except (ConversionError, OSError):
+            if not (output / WEIGHTS_FILE).is_file():  # or else another process was faster
+                raise
+    return output
+
+
+def _identity(path: Path) -> list[Any]:
+    """What changes when the files do: where they are, their sizes, and when they were written."""
+    files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
