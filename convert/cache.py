@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from convert.engine import Report
 from convert.errors import ConversionError
 from convert.output import WEIGHTS_FILE
 from convert.sources import Select, fetch
@@ -25,8 +26,11 @@ def cache_directory() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / CACHE_NAME
 
 
-def converted(source: str, kind: str, convert: Callable[[Path, Path], Any], select: Select) -> Path:
-    """The directory of a converted source; it is made unless the same files were converted before.
+def converted(
+    source: str, kind: str, convert: Callable[[Path, Path], Report], select: Select
+) -> tuple[Path, Report | None]:
+    """The directory of a converted source, which is made unless the same files were converted before; and the report,
+    if it was made.
 
     Args:
       source: see `convert.sources.SYNTAX`.
@@ -46,11 +50,11 @@ def converted(source: str, kind: str, convert: Callable[[Path, Path], Any], sele
     if not (output / WEIGHTS_FILE).is_file():
         output.parent.mkdir(parents=True, exist_ok=True)
         try:
-            convert(path, output)
+            return output, convert(path, output)
         except (ConversionError, OSError):
             if not (output / WEIGHTS_FILE).is_file():  # or else another process was faster
                 raise
-    return output
+    return output, None
 
 
 def _identity(path: Path) -> list[Any]:

@@ -71,8 +71,8 @@ def convert(
     return write(described, output, check)
 
 
-def cached(source: str) -> Path:
-    """The directory of a generator, converted once into the cache.
+def cached(source: str) -> tuple[Path, Report | None]:
+    """The directory of a generator, converted once into the cache, and the report if it was only now.
 
     Raises:
       ConversionError: as `convert` does.

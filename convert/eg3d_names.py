@@ -39,6 +39,13 @@ DISCRIMINATOR: Table = (
 DISCRIMINATOR_MARK = 'b4.out.weight'  # a name that only a discriminator has
 
 
+def discriminator_filters(names: Iterable[str]) -> list[str]:
+    """The published names of a discriminator's filters, as `generator_filters` does."""
+    modules = {match[0] for name in names if (match := re.match(r'b\d+\.(fromrgb|conv\d?|skip)(?=\.)', name))}
+    modules |= {module.partition('.')[0] for module in modules} - {'b4'}
+    return sorted(['resample_filter', *(f'{module}.resample_filter' for module in modules)])
+
+
 def generator_filters(names: Iterable[str], first_block_doubles: bool) -> list[str]:
     """The published names of a generator's filters, each a buffer with the value RESAMPLE_FILTER.
 

@@ -105,10 +105,18 @@ class Report:
     notes: tuple[str, ...] = ()
     compared: int = 0
 
+    @property
+    def summary(self) -> str:
+        """The counts and the notes."""
+        return self._lines(listing=False)
+
     def __str__(self) -> str:
+        return self._lines(listing=True)
+
+    def _lines(self, listing: bool) -> str:
         lines = [f'{len(self.used)} entries used to fill {len(self.filled)} arrays ({self.values:,} values)']
         for reason, names in self.ignored.items():
-            lines += [f'{len(names)} ignored: {reason}', *(f'  {name}' for name in names)]
+            lines += [f'{len(names)} ignored: {reason}', *(f'  {name}' for name in names if listing)]
         if self.compared:
             lines.append(f'{self.compared} entries read back and compared: the same, bit for bit')
         lines += [f'note: {note}' for note in self.notes]

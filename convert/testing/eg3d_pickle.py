@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from convert.testing.eg3d_entries import Entries, discriminator_entries, generator_entries, random_arrays
+from convert.testing.eg3d_entries import (
+    Entries,
+    discriminator_arguments,
+    discriminator_entries,
+    generator_entries,
+    random_arrays,
+)
 
 PERSISTENCE_VERSION = 6
 MODULE_SOURCE = 'raise RuntimeError("the source inside a checkpoint was executed")\n'
@@ -142,7 +148,7 @@ def discriminator(
     entries = discriminator_entries(arguments)
     network = _network(reference, DISCRIMINATOR_CLASSES, DISCRIMINATOR_BARE_PARTS, entries, arrays)
     state: Any = network
-    state._init_args, state._init_kwargs = (), reference.easy_dict(arguments)
+    state._init_args, state._init_kwargs = (), reference.easy_dict(discriminator_arguments(arguments))
     return network
 
 
