@@ -35,9 +35,9 @@ from convert.clip_sources import (
 )
 from convert.conversion import Source, write
 from convert.engine import Report, Table
-from convert.errors import ConversionError, naming
+from convert.errors import ConversionError
 from convert.output import MODEL_FILES, check_output
-from convert.sources import fetch
+from convert.sources import fetch, reading
 
 KNOWN_FILES = MODEL_FILES | frozenset(TOKENIZER_FILES)
 NO_TOKENIZER = 'the source has no tokenizer files, so prompts in words will need some beside the weights'
@@ -71,14 +71,23 @@ def convert(
     output = Path(output)
     check_output(output, force, KNOWN_FILES)
     path = fetch(source, select)
-    with naming(source):
+    with reading(source, path):
         files = read_clip(path)
         config, table, notes = _describe(files, str(source), activation)
         tokenizer, note = _tokenizer(files, config)
+    weights = files.weights
     described = Source(
-        str(source), path, 'clip', config, lambda: Clip(config, rngs=nnx.Rngs(0)), files.weights.arrays, table,
-        notes=(*notes, *note), files=tokenizer,
-    )  # fmt: skip
+        name=str(source),
+        path=path,
+        size=weights.size,
+        kind='clip',
+        config=config,
+        build=lambda: Clip(config, rngs=nnx.Rngs(0)),
+        arrays=weights.arrays,
+        table=table,
+        notes=(*notes, *note),
+        files=tokenizer,
+    )
     return write(described, output, check)
 
 

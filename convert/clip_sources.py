@@ -105,15 +105,17 @@ def _read_shards(directory: Path, index: str) -> Weights:
     if missing:
         raise ConversionError(f'names shards that are missing: {", ".join(missing)}.')
     arrays: dict[str, np.ndarray] = {}
+    size = 0
     for shard in shards:
         with naming(shard):
-            content = read_weights(directory / shard).arrays
+            weights = read_weights(directory / shard)
+        content, size = weights.arrays, size + weights.size
         expected = {name for name, where in shard_of.items() if where == shard}
         if content.keys() != expected:
             odd = sorted(content.keys() ^ expected)
             raise ConversionError(f'does not list what {shard} holds: {", ".join(odd)}.')
         arrays.update(content)
-    return Weights(arrays)
+    return Weights(arrays, size)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Source:
     Attributes:
       name: as the user gave it.
       path: the file or directory that it is.
+      size: bytes of the files with its weights.
       kind: of model: 'generator', 'discriminator' or 'clip'.
       config: of the model.
       build: makes the model.
@@ -53,6 +54,7 @@ class Source:
 
     name: str
     path: Path
+    size: int
     kind: str
     config: Config
     build: Callable[[], nnx.Module]
@@ -88,11 +90,11 @@ def write(source: Source, output: Path, check: bool) -> Report:
 
 
 def _refuse_expansion(source: Source, arrays: Mapping[str, np.ndarray]) -> None:
-    path = source.path
-    size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
     bytes_written = sum(array.nbytes for array in arrays.values())
-    if bytes_written > LARGEST_EXPANSION * size:
-        raise ConversionError(f'would make {bytes_written:,} bytes of weights from a file of {size:,}; it is refused.')
+    if bytes_written > LARGEST_EXPANSION * source.size:
+        raise ConversionError(
+            f'would make {bytes_written:,} bytes of weights from a file of {source.size:,}; it is refused.'
+        )
 
 
 def _record(source: Source, report: Report) -> dict[str, Any]:

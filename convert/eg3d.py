@@ -22,9 +22,9 @@ from convert.conversion import Source, write
 from convert.eg3d_names import DISCRIMINATOR, GENERATOR
 from convert.eg3d_sources import NETWORKS, PUBLISHED, read_network
 from convert.engine import Report
-from convert.errors import ConversionError, naming
+from convert.errors import ConversionError
 from convert.output import MODEL_FILES, check_output
-from convert.sources import Selection, fetch, only_one
+from convert.sources import Selection, fetch, only_one, reading
 
 ENDINGS = ('.pkl', '.pickle', '.pt', '.pth', '.safetensors')
 
@@ -60,13 +60,16 @@ def convert(
     output = Path(output)
     check_output(output, force, MODEL_FILES)
     path = fetch(source, select)
-    with naming(source):
+    with reading(source, path):
         read = read_network(path, network, preset)
     config = read.config
     kind = 'discriminator' if network == 'D' else 'generator'
     table = DISCRIMINATOR if network == 'D' else GENERATOR
     record = {'network': network}
-    described = Source(str(source), path, kind, config, lambda: build(config), read.arrays, table, record, read.notes)
+    size = path.stat().st_size
+    described = Source(
+        str(source), path, size, kind, config, lambda: build(config), read.arrays, table, record, read.notes
+    )
     del read
     return write(described, output, check)
 

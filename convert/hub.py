@@ -1,6 +1,6 @@
 """Files from the Hugging Face hub, by its own client and into its own cache.
 
-The client resumes what broke off and honours `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME` and `HF_TOKEN`. It does not
+The client resumes what breaks off and honours `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME` and `HF_TOKEN`. It does not
 hash what came over plain HTTP, which is done here: with the SHA-256 of large files, and git's SHA-1 of the others.
 """
 
@@ -52,12 +52,12 @@ def fetch_from_hub(source: str, select: Select) -> Path:
         raise ConversionError(f'{source}: {error}') from None
     except UNREACHABLE as error:
         raise ConversionError(
-            f'{source}: cannot be downloaded ({_first_line(error)}); the same command goes on where it broke off.'
+            f'{source}: cannot be downloaded ({_first_line(error)}); run the same command again.'
         ) from None
 
 
 def _fetch(repo: str, file: str | None, revision: str | None, select: Select) -> Path:
-    commit, checksums, snapshot = _listing(repo, revision)
+    checksums, snapshot = _listing(repo, revision)
     path = PurePosixPath(file or '')
     folder = path.parent if file else path
     if file is not None and file not in checksums:
@@ -70,13 +70,13 @@ def _fetch(repo: str, file: str | None, revision: str | None, select: Select) ->
         if snapshot is not None:
             local = snapshot / remote
         else:
-            local = Path(hf_hub_download(repo, remote, revision=commit))
+            local = Path(hf_hub_download(repo, remote, revision=revision))
             _check(local, checksums[remote])
     return local.parent if selection.main is None else local.parent / selection.main
 
 
-def _listing(repo: str, revision: str | None) -> tuple[str, Mapping[str, str], Path | None]:
-    """(commit, checksum of each file, and where they lie if there is no connection and they were downloaded before)."""
+def _listing(repo: str, revision: str | None) -> tuple[Mapping[str, str], Path | None]:
+    """The checksum of each file; and where they lie, if only what was downloaded before can be had."""
     if not constants.HF_HUB_OFFLINE:
         try:
             info = HfApi().model_info(repo, revision=revision, files_metadata=True)
@@ -84,7 +84,7 @@ def _listing(repo: str, revision: str | None) -> tuple[str, Mapping[str, str], P
                 sibling.rfilename: (sibling.lfs.sha256 if sibling.lfs else sibling.blob_id) or ''
                 for sibling in info.siblings or []
             }
-            return info.sha or '', checksums, None
+            return checksums, None
         except NOT_THERE:
             raise
         except UNREACHABLE as error:
@@ -96,7 +96,7 @@ def _listing(repo: str, revision: str | None) -> tuple[str, Mapping[str, str], P
     except OSError:
         raise ConversionError(f'is not in the cache, and {reason}.') from None
     files = [entry.relative_to(snapshot).as_posix() for entry in snapshot.rglob('*') if entry.is_file()]
-    return snapshot.name, dict.fromkeys(files, ''), snapshot
+    return dict.fromkeys(files, ''), snapshot
 
 
 def _check(path: Path, expected: str) -> None:

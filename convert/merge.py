@@ -47,7 +47,8 @@ def merge(path: Path, network: str, source: Mapping[str, np.ndarray], adapted: M
         if id(storage) not in patches:
             patches[id(storage)] = (_place(name, tensors[name], places), storage.values().copy())
         tensors[name].view(patches[id(storage)][1])[...] = values
-    _refuse_side_effects(content, tensors, adapted, patches)
+    _refuse_side_effects(content, network, adapted, patches)
+    _refuse_overwriting(tensors, adapted, patches)
     with path.open('r+b') as file:
         for place, values in patches.values():
             file.seek(place)
@@ -96,17 +97,23 @@ def _place(name: str, tensor: Tensor, places: Places) -> int:
 
 def _refuse_side_effects(
     content: Any,
-    tensors: Mapping[str, Tensor],
+    network: str,
     adapted: Mapping[str, np.ndarray],
     patches: Mapping[int, tuple[int, np.ndarray]],
 ) -> None:
     """No other tensor, of any network, may change with the adapted ones because it shares their values."""
-    replaced = {id(tensors[name]) for name in adapted}
+    replaced = {f'{network}.{name}' for name in adapted}
     for name, tensor in _all_tensors(content):
-        if id(tensor.storage) in patches and id(tensor) not in replaced:
+        if id(tensor.storage) in patches and name not in replaced:
             after = tensor.view(patches[id(tensor.storage)][1])
             if differing_bits(tensor.array(), after):
                 raise ConversionError(f'shares values of the adapted arrays with {name}, which would change as well.')
+
+
+def _refuse_overwriting(
+    tensors: Mapping[str, Tensor], adapted: Mapping[str, np.ndarray], patches: Mapping[int, tuple[int, np.ndarray]]
+) -> None:
+    """No adapted array may lie where another one does."""
     for name, values in adapted.items():
         if differing_bits(tensors[name].view(patches[id(tensors[name].storage)][1]), values):
             raise ConversionError(f'holds {name} in a storage that other adapted arrays overwrite.')

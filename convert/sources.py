@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from convert.errors import ConversionError, naming
@@ -57,6 +58,19 @@ def fetch(source: str | Path, select: Select) -> Path:
     with naming(path):
         selection = select(sorted(entry.name for entry in path.iterdir() if entry.is_file()), None)
     return path if selection.main is None else path / selection.main
+
+
+@contextmanager
+def reading(source: str | Path, path: Path) -> Iterator[None]:
+    """Puts the source in front of the message of any `ConversionError` raised inside, and behind it, where the file
+    came from the web, how to fetch it again."""
+    try:
+        with naming(source):
+            yield
+    except ConversionError as error:
+        if SCHEME not in str(source) or str(source).startswith(HUB):
+            raise
+        raise ConversionError(f'{error} (It was downloaded to {path}; delete that to fetch it again.)') from None
 
 
 def only_one(names: Sequence[str], what: str) -> str:

@@ -23,12 +23,14 @@ class Weights:
 
     Attributes:
       arrays: by name, as read-only views.
+      size: bytes of the file.
       beside: names of what else is in the checkpoint that the weights were found in.
       script: whether it is a TorchScript archive.
       parallel: whether the names had the prefix of a network that was trained on several devices.
     """
 
     arrays: dict[str, np.ndarray]
+    size: int
     beside: tuple[str, ...] = ()
     script: bool = False
     parallel: bool = False
@@ -41,23 +43,25 @@ def read_weights(path: Path) -> Weights:
     Raises:
       ConversionError: none of these, or damaged.
     """
+    size = path.stat().st_size
     with path.open('rb') as file:
         start = file.read(START_LENGTH)
         file.seek(0)
         if begins_like_safetensors(start):
-            return Weights(read_safetensors(path))
+            return Weights(read_safetensors(path), size)
         if not begins_like_torch(start) and start[:1] != b'\x80':
             raise ConversionError(f'is neither a safetensors nor a PyTorch file (it begins with {start[:9]!r}).')
         content = read_torch(file)
         if isinstance(content, ScriptModule):
-            return Weights({name: tensor.array() for name, tensor in _script_tensors(content).items()}, script=True)
+            tensors = _script_tensors(content)
+            return Weights({name: tensor.array() for name, tensor in tensors.items()}, size, script=True)
         beside: tuple[str, ...] = ()
         if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT), Mapping):
             beside = tuple(str(key) for key in content if key != STATE_DICT)
             content = content[STATE_DICT]
         arrays = plain_arrays(content)
     plain = without_prefix(arrays)
-    return Weights(plain, beside, parallel=plain is not arrays)
+    return Weights(plain, size, beside, parallel=plain is not arrays)
 
 
 def plain_arrays(content: Any) -> dict[str, np.ndarray]:

@@ -357,7 +357,9 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 def _read_stream(file: BufferedIOBase, lookup: Lookup) -> Any:
     storages: dict[str, StreamStorage] = {}
 
-    def persistent(identifier: Any) -> Storage:
+    def persistent(identifier: Any) -> Any:
+        if isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == 'module':
+            return identifier[1]  # a class, with the file and the source that it was defined in
         kind, key, numel = _storage_identifier(identifier)
         return storages.setdefault(key, StreamStorage(kind, numel))
 

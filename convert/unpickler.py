@@ -87,6 +87,10 @@ def raw_bytes(data: bytes | str) -> bytes:
     return data.encode('latin1') if isinstance(data, str) else data
 
 
+def _default_dict(*_: object) -> PlainDict:
+    return PlainDict()
+
+
 def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
     """How protocols 0 and 1 make objects: of a class, of its base among the built-in ones, from the base's state."""
     if not (isinstance(kind, type) and issubclass(kind, Inert)):
@@ -107,7 +111,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 BASIC_NAMES: dict[tuple[str, str], Any] = {
     ('collections', 'OrderedDict'): OrderedDict,
-    ('collections', 'defaultdict'): PlainDict,
+    ('collections', 'defaultdict'): Call(_default_dict),
     ('_codecs', 'encode'): Call(_encode),
     ('numpy', 'dtype'): Call(NumericType),
     ('numpy', 'ndarray'): Opaque(),

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,6 +61,23 @@ DISCRIMINATOR_CLASSES = (
 )
 DISCRIMINATOR_BARE_PARTS = ('b4.mbstd',)
 Classes = tuple[tuple[str, str, str, bool], ...]
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes as Python 2 did: protocol 2, text and bytes both as strings of bytes."""
+
+    def __init__(self, file: Any):
+        super().__init__(file, 2)
+
+    def save_string(self, value: str | bytes) -> None:
+        """Text, names of attributes and buffers are all the same."""
+        content = value.encode('latin1') if isinstance(value, str) else value
+        short = len(content) < 256
+        opcode, length = (pickle.SHORT_BINSTRING, 1) if short else (pickle.BINSTRING, 4)
+        self.write(opcode + len(content).to_bytes(length, 'little') + content)
+        self.memoize(value)
+
+    dispatch: ClassVar[Any] = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
 
 
 class Reference:
