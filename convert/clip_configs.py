@@ -3,6 +3,7 @@ what `open_clip_config.json` says besides."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -98,22 +99,30 @@ def from_original(
         context, text_width = arrays[f'{text}positional_embedding'].shape
         vocab_size, _ = arrays[f'{text}token_embedding.weight'].shape
         _, embed_dim = arrays[f'{text}text_projection'].shape
-        vision_heads = width // settings.get('vision_head_width', HEAD_WIDTHS.get(width, HEAD_WIDTH))
-        text_heads = settings.get('text_heads', text_width // HEAD_WIDTH)
+        vision_heads = _heads(width, settings.get('vision_head_width', HEAD_WIDTHS.get(width, HEAD_WIDTH)))
+        text_heads = settings.get('text_heads') or _heads(text_width, HEAD_WIDTH)
         towers = (
             ('visual.transformer.resblocks', width, vision_heads),
             (f'{text}transformer.resblocks', text_width, text_heads),
         )
         vision, words = (_original_tower(arrays, *tower) | {'hidden_act': activation} for tower in towers)
-        return ClipConfig(
+        config = ClipConfig(
             vision=VisionConfig(image_size=math.isqrt(tokens - 1) * patch, patch_size=patch, **vision),
             text=TextConfig(vocab_size=vocab_size, context_length=context, eos_token_id=vocab_size - 1, **words),
             embed_dim=embed_dim,
         )
+        _check_open_clip_sizes(config, open_clip or {})
+        return config
     except KeyError as error:
         raise ConversionError(f'has no {error.args[0]}, from whose shape the sizes are known.') from error
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ConversionError(f'has shapes that no CLIP of OpenAI has: {error}') from error
+
+
+def _heads(width: int, head_width: int) -> int:
+    if width % head_width:
+        raise ValueError(f'a width of {width} has no heads of {head_width} channels.')
+    return width // head_width
 
 
 def _original_tower(arrays: Mapping[str, np.ndarray], blocks: str, width: int, heads: int) -> dict[str, Any]:
@@ -129,6 +138,18 @@ OPEN_CLIP_TOWERS = {
     'text_cfg': {'context_length', 'vocab_size', 'width', 'heads', 'layers', 'mlp_ratio'},
 }
 OPEN_CLIP_MODEL = {'embed_dim', 'quick_gelu', 'custom_text', *OPEN_CLIP_TOWERS}
+
+
+def _check_open_clip_sizes(config: ClipConfig, values: Mapping[str, Any]) -> None:
+    """Where an `open_clip_config.json` gives a size, the shapes must have it."""
+    model = _open_clip_model(values)
+    differing = [] if model.get('embed_dim', config.embed_dim) == config.embed_dim else ['embed_dim']
+    for name, tower in (('vision_cfg', config.vision), ('text_cfg', config.text)):
+        fields = model.get(name) or {}
+        ours = dataclasses.asdict(tower)
+        differing += [f'{name}.{field}' for field in fields if field in ours and fields[field] != ours[field]]
+    if differing:
+        raise ValueError(f'open_clip_config.json has other sizes than the arrays: {", ".join(differing)}.')
 
 
 def open_clip_activation(values: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ DISCRIMINATOR_BARE_PARTS = ('b4.mbstd',)
 Classes = tuple[tuple[str, str, str, bool], ...]
 
 
-class Python2Pickler(pickle._Pickler):
+class Python2Pickler(pickle._Pickler):  # the one in Python: its instructions can be changed
     """Writes as Python 2 did: protocol 2, text and bytes both as strings of bytes."""
 
     def __init__(self, file: Any):
@@ -74,8 +74,9 @@ class Python2Pickler(pickle._Pickler):
         content = value.encode('latin1') if isinstance(value, str) else value
         short = len(content) < 256
         opcode, length = (pickle.SHORT_BINSTRING, 1) if short else (pickle.BINSTRING, 4)
-        self.write(opcode + len(content).to_bytes(length, 'little') + content)
-        self.memoize(value)
+        writer: Any = self
+        writer.write(opcode + len(content).to_bytes(length, 'little') + content)
+        writer.memoize(value)
 
     dispatch: ClassVar[Any] = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
 

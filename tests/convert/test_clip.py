@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -20,8 +18,8 @@ import convert.clip
 from clip_jax import PRESETS, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from convert import ConversionError
 from convert.testing import clip_files
+from convert.testing.clip_reference import assert_same_embeddings
 
-TOLERANCE = 1e-5
 SMALL = ClipConfig(  # heads of 64 channels, as all of OpenAI's have
     vision=VisionConfig(image_size=32, patch_size=8, width=128, layers=2, heads=2, mlp_width=96),
     text=TextConfig(vocab_size=99, context_length=12, width=64, layers=3, heads=1, mlp_width=80, eos_token_id=98),
@@ -53,30 +51,6 @@ def fails(source: Path, output: Path) -> str:
     assert str(caught.value).startswith(f'{source}: ')
     assert list(output.parent.glob(f'*{output.name}*')) == []
     return str(caught.value)
-
-
-def relative_error(actual: Any, expected: torch.Tensor) -> float:
-    difference = np.asarray(actual, np.float64) - expected.double().numpy()
-    return float(np.sqrt(np.mean(difference**2)) / np.std(expected.double().numpy()))
-
-
-def assert_same_embeddings(directory: Path, model: transformers.CLIPModel) -> None:
-    clip = load_clip(directory)
-    config = clip.config
-    rng = np.random.default_rng(1)
-    size = config.vision.image_size
-    pixels = rng.standard_normal((2, size, size, 3)).astype(np.float32)
-    ids = rng.integers(3, config.text.vocab_size - 1, (2, config.text.context_length)).astype(np.int32)
-    ids[0, 5:], ids[1, -1] = config.text.vocab_size - 1, config.text.vocab_size - 1
-    with torch.no_grad():
-        image = model.get_image_features(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).pooler_output
-        text = model.get_text_features(torch.from_numpy(ids).long()).pooler_output
-    image, text = (x / x.norm(dim=-1, keepdim=True) for x in (image, text))
-    encode_image = jax.jit(lambda model, pixels: model.encode_image(pixels).embedding)
-    encode_text = jax.jit(lambda model, ids: model.encode_text(ids))
-    assert relative_error(encode_image(clip, jnp.asarray(pixels)), image) <= TOLERANCE
-    assert relative_error(encode_text(clip, jnp.asarray(ids)), text) <= TOLERANCE
-    assert float(clip.logit_scale[...]) == model.logit_scale.item()
 
 
 def rounded(model: transformers.CLIPModel) -> transformers.CLIPModel:
