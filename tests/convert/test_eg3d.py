@@ -17,6 +17,8 @@ from safetensors.numpy import load_file
 
 import convert.eg3d
 import eg3d_jax
+from adaptation.adapter import load_source, save_adapter
+from adaptation.leaves import fingerprint, named_leaves
 from convert import ConversionError
 from convert.testing import eg3d_entries, eg3d_pickle
 
@@ -254,18 +256,36 @@ def test_converted_generator_has_the_golden_outputs(network, tmp_path):
 
 
 MEASURED = """
-import convert.eg3d, pathlib, re, sys
-convert.eg3d.convert(sys.argv[1], sys.argv[2])
+import pathlib, re, sys
+import convert.eg3d, convert.export
+{call}
 print(re.search(r'VmHWM:\\s+(\\d+) kB', pathlib.Path('/proc/self/status').read_text())[1])
 """
 
 
+def peak_memory(call: str, *arguments: Path) -> int:
+    """Bytes that a process of its own takes at most, imports and all."""
+    command = [sys.executable, '-c', MEASURED.format(call=call), *arguments]
+    return 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/status').is_file(), reason='peak memory is read from Linux /proc')
-def test_full_size_file_within_bounded_memory(tmp_path):
-    source = tmp_path / 'ffhq512-128.pkl'
+def test_full_size_file_there_and_back_within_bounded_memory(tmp_path):
+    """The largest published shape: converted, checked, and exported into a copy of the pickle."""
+    source, output = tmp_path / 'ffhq512-128.pkl', tmp_path / 'out'
     written = eg3d_pickle.write_pickle(source, description('eg3d_ffhq512-128')['init_kwargs'])
-    command = [sys.executable, '-c', MEASURED, source, tmp_path / 'out']
-    peak = 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert peak < 2.5 * source.stat().st_size
-    assert_holds(tmp_path / 'out', written)
+    limit = 2.5 * source.stat().st_size
+    assert peak_memory('convert.eg3d.convert(*sys.argv[1:], check=True)', source, output) < limit
+    assert_holds(output, written)
+    generator = load_source(output)
+    leaves = {name: leaf + 1 for name, leaf in named_leaves(generator).items() if not name.startswith('backbone')}
+    save_adapter(tmp_path / 'run', generator, leaves, fingerprint(generator), {})
+    exported = tmp_path / 'adapted.pkl'
+    assert peak_memory('convert.export.export(*sys.argv[1:])', tmp_path / 'run', output, exported) < limit
+    convert.eg3d.convert(exported, tmp_path / 'again')
+    adapted = load_file(tmp_path / 'run' / 'adapter.safetensors')
+    before, after = (load_file(path / 'weights.safetensors') for path in (output, tmp_path / 'again'))
+    for name, array in after.items():
+        np.testing.assert_array_equal(array, adapted.get(name, before[name]), err_msg=name)
+    assert len(adapted) == 36
