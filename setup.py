@@ -19,6 +19,7 @@ setup(
     # Ranges around the versions that are tested; requirements.lock holds those versions exactly.
     install_requires=[
         'absl-py>=2.3',
+        'filelock>=3.20',
         'flax>=0.12.4,<0.13',
         'huggingface_hub>=2.4,<3',
         'jax>=0.10,<0.11',
@@ -35,7 +36,7 @@ setup(
         'tqdm>=4.67',
     ],
     extras_require={
-        'convert': ['openai-clip>=1.0.1', 'torch>=2.6'],  # CLIP's vocabulary; .pt files for PyTorch. Reading needs neither
+        'convert': ['openai-clip>=1.0.1', 'torch>=2.6'],  # CLIP's vocabulary; writing .pt files. Reading needs neither
         'dev': [
             'beartype>=0.21',
             'mypy>=1.17',

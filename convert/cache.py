@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from convert.engine import Report
 from convert.errors import ConversionError
@@ -24,6 +27,15 @@ def cache_directory() -> Path:
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named)
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / CACHE_NAME
+
+
+@contextmanager
+def locked(key: str) -> Iterator[None]:
+    """Inside the block no other process that asks for the same key is inside of it."""
+    directory = cache_directory() / 'locks'
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory / f'{key}.lock'):
+        yield
 
 
 def converted(
@@ -47,14 +59,11 @@ def converted(
     identity = json.dumps([CONVERSION, kind, _identity(path)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     output = cache_directory() / 'converted' / f'{path.stem}-{key}'
-    if not (output / WEIGHTS_FILE).is_file():
+    with locked(key):
+        if (output / WEIGHTS_FILE).is_file():
+            return output, None
         output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return output, convert(path, output)
-        except (ConversionError, OSError):
-            if not (output / WEIGHTS_FILE).is_file():  # or else another process was faster
-                raise
-    return output, None
+        return output, convert(path, output)
 
 
 def _identity(path: Path) -> list[Any]:

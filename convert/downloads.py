@@ -24,7 +24,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
-from convert.cache import cache_directory
+from convert.cache import cache_directory, locked
 from convert.errors import ConversionError
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as broken
@@ -73,13 +73,18 @@ def download(url: str) -> Path:
         raise ConversionError(f'{url}: is no web address ({error}).') from None
     digest = _expected_digest(parts)
     plain = urlunsplit(parts._replace(fragment=''))
-    directory = cache_directory() / 'downloads' / hashlib.sha256(plain.encode()).hexdigest()[:16]
-    target = directory / (Path(unquote(parts.path)).name or 'file')
+    key = hashlib.sha256(plain.encode()).hexdigest()[:16]
+    target = cache_directory() / 'downloads' / key / (Path(unquote(parts.path)).name or 'file')
+    with locked(key):
+        return _downloaded(url, plain, target, digest)
+
+
+def _downloaded(url: str, plain: str, target: Path, digest: str | None) -> Path:
     if target.is_file():
         if digest is not None:
             _check_digest(url, target, digest)
         return target
-    directory.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(plain, target.with_name(f'{target.name}.part'), digest=digest)
     _run(url, transfer)
     if transfer.digest is not None:

@@ -1,10 +1,12 @@
 """What `config.generator` and `config.clip` may name besides our checkpoints: whatever the converters read, once."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import convert.eg3d
 from adaptation.adapter import load_source
 from adaptation.config import AdaptationConfig, ReferenceConfig
 from adaptation.errors import ConfigError
@@ -122,3 +124,11 @@ def test_unreachable(monkeypatch: pytest.MonkeyPatch):
         clip_directory('http://127.0.0.1:9/it.pt')
     with pytest.raises(ValueError, match='only https:// is read'):
         generator_directory('http://example.com/it.pkl')
+
+
+def test_two_at_once(pickle: Path):
+    """Of two runs that start together, one converts and the other one waits."""
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda _: convert.eg3d.cached(str(pickle)), range(2)))
+    assert len({directory for directory, _ in reports}) == 1
+    assert sorted(report is None for _, report in reports) == [False, True]
