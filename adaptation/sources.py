@@ -35,7 +35,7 @@ def clip_directory(source: str | Path) -> Path:
 
 
 def _directory(source: str | Path, converter: str) -> Path:
-    path = Path(source)
+    path = Path(source).expanduser()
     if '://' not in str(source) and ((path / WEIGHTS_FILE).is_file() or not path.exists()):
         return path  # ours, or nothing, which the loader says
     try:

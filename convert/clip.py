@@ -136,8 +136,8 @@ def _activation(files: ClipFiles, name: str, open_clip: dict | None) -> tuple[st
         return clip_configs.open_clip_activation(open_clip), ()
     if 'quickgelu' in name.lower().replace('-', '').replace('_', ''):
         return QUICK_GELU, (ASSUMED.format('QuickGELU', 'the name of the source'),)
-    convolution = weights.arrays['visual.conv1.weight']
-    wide = convolution.shape[:1] != () and convolution.shape[0] in clip_configs.HEAD_WIDTHS  # none of these is OpenAI's
+    width = set(weights.arrays['visual.conv1.weight'].shape[:1])
+    wide = bool(width & clip_configs.HEAD_WIDTHS.keys())  # none of these is OpenAI's
     if files.name in OPEN_CLIP_FILES or weights.parallel or 'epoch' in weights.beside or wide:
         return GELU, (ASSUMED.format('GELU', "most of OpenCLIP's networks"),)
     return QUICK_GELU, (ASSUMED.format('QuickGELU', "OpenAI's networks"),)

@@ -13,6 +13,7 @@ import jax
 from convert.errors import ConversionError
 from convert.sources import SYNTAX
 
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 FAILED = 1  # the exit code for a source that cannot be converted; argparse's own for a wrong command line is 2
 
 
@@ -43,6 +44,9 @@ def run(parser: argparse.ArgumentParser, convert: Callable[[argparse.Namespace],
     except (ConversionError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(FAILED)
+    except KeyboardInterrupt:
+        print('\nInterrupted; nothing was written.', file=sys.stderr)
+        sys.exit(INTERRUPTED)
     print(f'{options.source} -> {options.output} in {time.monotonic() - start:.1f} s')
     print(report)
     sys.exit()

@@ -52,7 +52,7 @@ def fetch(source: str | Path, select: Select) -> Path:
         from convert.downloads import download
 
         return download(text)
-    path = Path(text)
+    path = Path(text).expanduser()
     if not path.is_dir():
         return path
     with naming(path):

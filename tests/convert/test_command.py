@@ -10,6 +10,7 @@ import pytest
 
 import convert.clip
 import convert.eg3d
+import convert.output
 
 COMMON = ('--source', '--output', '--force', '--check')
 
@@ -85,3 +86,13 @@ def test_help(module, expected):
     done = subprocess.run([sys.executable, '-m', module, '--help'], capture_output=True, text=True, check=True)
     for text in expected:
         assert text in done.stdout
+
+
+def test_interrupted(monkeypatch, capsys, small_pickle, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert.output, 'write_safetensors', interrupted)
+    assert run(monkeypatch, convert.eg3d, f'--source={small_pickle}', f'--output={tmp_path / "out"}') == 130
+    assert 'nothing was written' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from flax import nnx
 from safetensors.torch import save_file
 
 import convert.clip
-from clip_jax import PRESETS, ClipConfig, TextConfig, VisionConfig, load_clip
+from clip_jax import PRESETS, Clip, ClipConfig, TextConfig, VisionConfig, load_clip
 from convert import ConversionError
 from convert.clip_configs import from_original
 from convert.clip_names import ORIGINAL
@@ -150,8 +152,6 @@ class TestActivation:
 
     @pytest.mark.parametrize('activation', ['quick_gelu', 'gelu'])
     def test_hugging_face(self, tmp_path, activation):
-        import dataclasses
-
         config = convert.clip.with_activation(SMALL, activation)
         assert dataclasses.replace(config, vision=SMALL.vision, text=SMALL.text) == SMALL
         clip_files.write_hugging_face(tmp_path / 'it', clip_files.random_model(config))
@@ -183,9 +183,7 @@ def test_published_sizes(name, config, values):
     activation = config.vision.hidden_act
     assert from_original(arrays, activation) == config
     assert from_original(arrays, activation, '', clip_files.open_clip_config(config)) == config
-    converted, report = convert_arrays(
-        arrays, ORIGINAL, model_shapes(lambda: convert.clip.Clip(config, rngs=convert.clip.nnx.Rngs(0)))
-    )
+    converted, report = convert_arrays(arrays, ORIGINAL, model_shapes(lambda: Clip(config, rngs=nnx.Rngs(0))))
     assert len(converted) == len(report.filled)
     assert report.values == values
     assert set(report.used) == shapes.keys()
