@@ -4,7 +4,8 @@
         --config.reference.image=FILE
 
 S is a published file (a path, https://..., or hf://owner/repo), or a directory that `python -m convert.eg3d` or
-`python -m convert.clip` wrote; the encoders are ViT-B/32 and ViT-B/16. Writes runs/ffhq512_sketch. Batches of 1 stay below 16 GiB; raise batch_size where there is more.
+`python -m convert.clip` wrote; the encoders are ViT-B/32 and ViT-B/16. Writes runs/ffhq512_sketch. Batches of 1 stay
+below 16 GiB; raise batch_size where there is more.
 """
 
 from ml_collections import config_dict

@@ -65,7 +65,8 @@ def rounded(model: transformers.CLIPModel) -> transformers.CLIPModel:
 @pytest.mark.parametrize('form', get_args(clip_files.Form))
 def test_hugging_face(model, tmp_path, form):
     clip_files.write_hugging_face(tmp_path / 'source', model, form)
-    report = convert.clip.convert(tmp_path / 'source', tmp_path / 'out')
+    report = convert.clip.convert(tmp_path / 'source', tmp_path / 'out', check=True)
+    assert report.compared == len(report.used)
     assert set(report.used) == set(report.filled) == {name for name, _ in model.named_parameters()}
     ignored = {name for names in report.ignored.values() for name in names}
     assert ignored == ({'text_model.embeddings.position_ids'} if form.endswith('bin') else set())
@@ -107,7 +108,8 @@ def test_openai_torchscript(model, tmp_path):
     exact = rounded(model)
     clip_files.write_openai(tmp_path / 'it.pt', clip_files.openai_state(exact), (32, 12, 99))
     (tmp_path / 'tokenizer.json').write_text('of some other file in the same directory')
-    report = convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'out')
+    report = convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'out', check=True)
+    assert report.compared == len(report.used)  # the joint projections are put together again
     assert set(report.filled) == {name for name, _ in model.named_parameters()}
     assert len(report.used) == len(report.filled) - 4 * (SMALL.vision.layers + SMALL.text.layers)  # joint projections
     assert {name for names in report.ignored.values() for name in names} == {
@@ -274,14 +276,16 @@ def test_shards_that_do_not_fit_their_index(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_full_size(tmp_path):
+def test_full_size(peak_memory, tmp_path):
     config = PRESETS['ViT-B/32']
     model = rounded(clip_files.random_model(config))
     clip_files.write_hugging_face(tmp_path / 'source', model)
     sizes = (config.vision.image_size, config.text.context_length, config.text.vocab_size)
     clip_files.write_openai(tmp_path / 'it.pt', clip_files.openai_state(model), sizes)
-    convert.clip.convert(tmp_path / 'source', tmp_path / 'hugging_face')
-    convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'openai')
+    for source, output in (('source', 'hugging_face'), ('it.pt', 'openai')):
+        path = tmp_path / source
+        size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+        assert peak_memory('convert.clip.convert(*sys.argv[1:], check=True)', path, tmp_path / output) < 2.5 * size
     assert load_clip(tmp_path / 'openai').config == load_clip(tmp_path / 'hugging_face').config == config
     assert_same_embeddings(tmp_path / 'hugging_face', model)
     assert_same_embeddings(tmp_path / 'openai', model)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,23 +253,8 @@ def test_converted_generator_has_the_golden_outputs(network, tmp_path):
     assert relative_error(image, arrays['image_strided']) <= TOLERANCE
 
 
-MEASURED = """
-import pathlib, re, sys
-import convert.eg3d, convert.export
-{call}
-print(re.search(r'VmHWM:\\s+(\\d+) kB', pathlib.Path('/proc/self/status').read_text())[1])
-"""
-
-
-def peak_memory(call: str, *arguments: Path) -> int:
-    """Bytes that a process of its own takes at most, imports and all."""
-    command = [sys.executable, '-c', MEASURED.format(call=call), *arguments]
-    return 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not Path('/proc/self/status').is_file(), reason='peak memory is read from Linux /proc')
-def test_full_size_file_there_and_back_within_bounded_memory(tmp_path):
+def test_full_size_file_there_and_back_within_bounded_memory(peak_memory, tmp_path):
     """The largest published shape: converted, checked, and exported into a copy of the pickle."""
     source, output = tmp_path / 'ffhq512-128.pkl', tmp_path / 'out'
     written = eg3d_pickle.write_pickle(source, description('eg3d_ffhq512-128')['init_kwargs'])
