@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -116,9 +116,8 @@ def _compare(source: Source, report: Report, directory: Path) -> int:
     config = type(source.config).from_dict(json.loads((directory / CONFIG_FILE).read_text(encoding='utf-8')))
     if config != source.config:
         raise ConversionError('was written with another config than it was read with; nothing was kept.')
-    with safe_open(directory / WEIGHTS_FILE, framework='numpy') as file:
-        weights = _Weights(file)
-        differing = [name for name in report.used if _differs(name, source, weights)]
+    weights = _Weights(directory / WEIGHTS_FILE, report.filled)
+    differing = [name for name in report.used if _differs(name, source, weights)]
     if differing:
         raise ConversionError(f'was not written as it was read ({", ".join(differing)}); nothing was kept.')
     return len(report.used)
@@ -126,21 +125,24 @@ def _compare(source: Source, report: Report, directory: Path) -> int:
 
 def _differs(name: str, source: Source, weights: Mapping[str, np.ndarray]) -> bool:
     expected = source.arrays[name]
-    expected = expected if expected.dtype == np.float16 else expected.astype(np.float32)
+    if expected.dtype != np.float16:
+        expected = expected.astype(np.float32, copy=False)
     return differing_bits(expected, restore_arrays(weights, source.table, [name])[name])
 
 
 class _Weights(Mapping[str, np.ndarray]):
-    """The arrays of an open safetensors file, read by its own library when they are asked for."""
+    """The arrays of a safetensors file, read by its own library when they are asked for. It maps the whole file into
+    memory, which is let go after each array."""
 
-    def __init__(self, file: Any):
-        self._file = file
+    def __init__(self, path: Path, names: Sequence[str]):
+        self._path, self._names = path, names
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._file.get_tensor(name)
+        with safe_open(self._path, framework='numpy') as file:
+            return file.get_tensor(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._file.keys())
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._file.keys())
+        return len(self._names)

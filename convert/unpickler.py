@@ -142,7 +142,11 @@ SETTINGS_NAMES: Names = {
     ('datetime', 'datetime'): Call(Opaque),
     ('datetime', 'date'): Call(Opaque),
     ('datetime', 'timedelta'): Call(Opaque),
-    **{('pathlib', name): Call(Opaque) for name in ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath')},
+    **{
+        (module, name): Call(Opaque)
+        for module in ('pathlib', 'pathlib._local')  # before and since Python 3.13
+        for name in ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath')
+    },
 }
 
 
