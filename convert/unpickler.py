@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from io import BufferedIOBase
 from typing import Any, ClassVar
 
@@ -150,6 +150,17 @@ SETTINGS_NAMES: Names = {
 }
 
 
+COPIES = 4  # of a whole file, which may be copied by calls: text to bytes, bytes to arrays
+SPARE = 1_000_000  # values more, for small files
+
+
+def _length(file: BufferedIOBase) -> int:
+    position = file.tell()
+    length = file.seek(0, io.SEEK_END)
+    file.seek(position)
+    return length
+
+
 class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to fill the memory, or to crash
     def __init__(
         self,
@@ -163,6 +174,7 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
         self._lookup = lookup
         self._persistent = persistent
         self._places = places
+        self._allowance = COPIES * _length(file) + SPARE
 
     def find_class(self, module: str, name: str) -> Any:
         return self._lookup(module, name)
@@ -179,7 +191,12 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
             ahead = 0 if frame is None else len(frame.getbuffer()) - frame.tell()
             self._places[id(data)] = (data, self._file.tell() - ahead - len(data))
 
-    # The instructions that hold bytes.
+    def spend(self, arguments: Any) -> None:
+        """Counts what a call may copy. A list that is read once and copied a thousand times would fill the memory."""
+        self._allowance -= sum(len(argument) for argument in arguments if isinstance(argument, Sized))
+        if self._allowance < 0:
+            raise ConversionError('copies its contents over and over, which no checkpoint does; it is refused.')
+
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
 
@@ -191,6 +208,25 @@ def _noting(instruction: Callable[[Any], None]) -> Callable[[Any], None]:
     return load
 
 
+def _spending(instruction: Callable[[Any], None], arguments: Callable[[list[Any]], Any]) -> Callable[[Any], None]:
+    def load(unpickler: Any) -> None:
+        unpickler.spend(arguments(unpickler.stack))
+        instruction(unpickler)
+
+    return load
+
+
+# Where each instruction that calls something has its arguments: on top of the stack, below the keyword arguments, or
+# all that follow the mark.
+_ARGUMENTS: dict[bytes, Callable[[list[Any]], Any]] = {
+    pickle.REDUCE: lambda stack: stack[-1],
+    pickle.NEWOBJ: lambda stack: stack[-1],
+    pickle.NEWOBJ_EX: lambda stack: stack[-2],
+    pickle.OBJ: lambda stack: stack,
+    pickle.INST: lambda stack: stack,
+}
+for _code, _arguments in _ARGUMENTS.items():
+    _Unpickler.dispatch[_code[0]] = _spending(_Unpickler.dispatch[_code[0]], _arguments)
 for _code in (pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8):
     _Unpickler.dispatch[_code[0]] = _noting(_Unpickler.dispatch[_code[0]])
 

@@ -210,6 +210,23 @@ def test_a_number_that_is_repeated_by_strides_of_zero_is_refused(small_arguments
     assert 'bytes of weights from a file of' in message
 
 
+@pytest.mark.parametrize(
+    'call',
+    [
+        b'cbuiltins\nset\nh\x00\x85R',  # set(it)
+        b'cbuiltins\nfrozenset\nh\x00\x85\x81',  # the same by another instruction
+        b'(cbuiltins\nset\nh\x00o',  # and by another
+        b'(h\x00ibuiltins\nset\n',  # and by the oldest
+        b'cbuiltins\nset\nh\x00\x85}\x92',  # and by the newest
+    ],
+)
+def test_a_list_that_is_copied_over_and_over_is_refused(call, tmp_path):
+    """33 kB that would become nine million entries."""
+    numbers = b''.join(b'M' + number.to_bytes(2, 'little') for number in range(3000))
+    content = b'\x80\x04](' + numbers + b'e\x94]' + (call + b'a') * 3000 + b'.'
+    assert 'copies its contents over and over' in refused(convert.eg3d.convert, content, tmp_path)
+
+
 @pytest.mark.parametrize('shard', ['../outside.bin', '/etc/passwd', 'sub/../../outside.bin', '..\\outside.bin'])
 def test_shard_index_that_leaves_its_directory_is_refused(canary, tmp_path, shard):
     """The file outside is an attack that would be seen if it were opened."""
