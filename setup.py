@@ -19,7 +19,9 @@ setup(
     # Ranges around the versions that are tested; requirements.lock holds those versions exactly.
     install_requires=[
         'absl-py>=2.3',
+        'filelock>=3.20',
         'flax>=0.12.4,<0.13',
+        'huggingface_hub>=2.4,<3',
         'jax>=0.10,<0.11',
         'jaxtyping>=0.3.2',
         'ml_collections>=1.1',
@@ -34,8 +36,16 @@ setup(
         'tqdm>=4.67',
     ],
     extras_require={
-        'convert': ['torch>=2.6', 'transformers>=5'],
-        'dev': ['beartype>=0.21', 'mypy>=1.17', 'pytest>=8.4', 'pytest-xdist>=3.8', 'ruff>=0.13', 'scikit-image>=0.25'],
+        'convert': ['openai-clip>=1.0.1', 'torch>=2.6'],  # CLIP's vocabulary; writing .pt files. Reading needs neither
+        'dev': [
+            'beartype>=0.21',
+            'mypy>=1.17',
+            'pytest>=8.4',
+            'pytest-xdist>=3.8',
+            'ruff>=0.13',
+            'scikit-image>=0.25',
+            'transformers>=5',
+        ],
     },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',

@@ -18,6 +18,7 @@ from adaptation.config import MINIATURE, flatten
 from adaptation.errors import AdaptationError
 from adaptation.files import read_json, replacing, write_json
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
+from adaptation.sources import SourceError, generator_directory
 from eg3d_jax import CheckpointError, TriPlaneGenerator, load_generator
 
 WEIGHTS_FILE = 'adapter.safetensors'
@@ -33,19 +34,31 @@ def load_adapted(source: TriPlaneGenerator | str | Path, adapter: str | Path) ->
     """The adapted generator.
 
     Args:
-        source: the generator that was adapted, its checkpoint directory, or 'miniature'. It is not changed.
+        source: the generator that was adapted, what `load_source` takes, or 'miniature'. It is not changed.
         adapter: an `adapter.safetensors` with its `adapter.json` beside it, or the directory of both.
 
     Raises:
         AdapterError: the adapter is missing or damaged, or was made from another generator.
         eg3d_jax.CheckpointError: the source directory holds no generator.
     """
+    generator = source if isinstance(source, TriPlaneGenerator) else load_source(source)
+    return with_leaves(generator, load_leaves(generator, adapter))
+
+
+def load_leaves(generator: TriPlaneGenerator, adapter: str | Path) -> dict[str, Array]:
+    """The adapted leaves of an adapter, by name.
+
+    Args:
+        generator: the source.
+        adapter: as for `load_adapted`.
+
+    Raises:
+        AdapterError: the adapter is missing or damaged, or was made from another generator.
+    """
     directory = Path(adapter)
     directory = directory.parent if directory.suffix == '.safetensors' else directory
-    info = _read_info(directory / INFO_FILE)
-    generator = source if isinstance(source, TriPlaneGenerator) else load_source(source)
-    _check_source(directory, info, generator)
-    return with_leaves(generator, _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator)))
+    _check_source(directory, _read_info(directory / INFO_FILE), generator)
+    return _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator))
 
 
 def save_adapter(
@@ -68,14 +81,17 @@ def save_adapter(
     write_json(directory / INFO_FILE, {'format': FORMAT, **training, 'leaves': sorted(adapted), 'source': source_info})
 
 
-def load_source(directory: str | Path) -> TriPlaneGenerator:
-    """A generator from its checkpoint directory, or the shipped one for 'miniature'.
+def load_source(source: str | Path) -> TriPlaneGenerator:
+    """A generator from its checkpoint directory or from what the converter reads, or the shipped one for 'miniature'.
 
     Raises:
         eg3d_jax.CheckpointError: there is none, or it is damaged.
     """
-    if str(directory) != MINIATURE:
-        return load_generator(directory)
+    if str(source) != MINIATURE:
+        try:
+            return load_generator(generator_directory(source))
+        except SourceError as error:
+            raise CheckpointError(str(error)) from None
     from miniature import weights_directory
 
     try:

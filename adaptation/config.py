@@ -92,8 +92,8 @@ class Intervals:
 class AdaptationConfig:
     """A whole run."""
 
-    generator: str = MINIATURE  # directory of a generator checkpoint
-    clip: str = MINIATURE  # directories of CLIP checkpoints, separated by commas; their losses are added
+    generator: str = MINIATURE  # checkpoint directory, or what convert.eg3d reads: a file, https://..., hf://...
+    clip: str = MINIATURE  # the same of CLIP (convert.clip), several separated by commas; their losses are added
     clip_layers: tuple[int, ...] = (
         3,
     )  # blocks whose tokens are compared, from 0: one for all encoders or one for each

@@ -12,6 +12,7 @@ from adaptation.adapter import load_source
 from adaptation.config import MINIATURE, AdaptationConfig
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint
+from adaptation.sources import clip_directory
 from eg3d_jax import CameraConfig, CheckpointError, TriPlaneGenerator
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -96,7 +97,7 @@ def _clip_directories(config: AdaptationConfig) -> list[Path]:
 
             directories += [weights_directory(name) for name in MINIATURE_CLIPS]
         else:
-            directories.append(Path(entry))
+            directories.append(clip_directory(entry))
     return directories
 
 

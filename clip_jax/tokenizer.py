@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 TOKENIZER_FILE = 'tokenizer.json'
 VOCABULARY_FILE = 'vocab.json'
 MERGES_FILE = 'merges.txt'
+START_TOKEN, END_TOKEN = '<|startoftext|>', '<|endoftext|>'
+WORD_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 TOKENIZER_FILES = (
     TOKENIZER_FILE,
     VOCABULARY_FILE,
@@ -78,14 +81,27 @@ def load_tokenizer(directory: str | Path, context_length: int | None = None) -> 
 
 
 def _byte_pair_backend(directory: Path) -> Backend:
-    from transformers import (
-        CLIPTokenizer,
-    )  # imported here: it takes a second, and most checkpoints need no more than above
-
-    vocabulary, merges = directory / VOCABULARY_FILE, directory / MERGES_FILE
-    lines = merges.read_text(encoding='utf-8').splitlines()
+    """CLIP's byte-pair encoding: lower case, white space as one blank, words and numbers apart, bytes as letters."""
+    vocabulary = json.loads((directory / VOCABULARY_FILE).read_text(encoding='utf-8'))
+    lines = (directory / MERGES_FILE).read_text(encoding='utf-8').splitlines()
     pairs: Any = [tuple(line.split(' ')) for line in lines if line and not line.startswith('#version')]
-    return CLIPTokenizer(vocab=json.loads(vocabulary.read_text(encoding='utf-8')), merges=pairs).backend_tokenizer
+    missing = [token for token in (START_TOKEN, END_TOKEN) if token not in vocabulary]
+    if missing:
+        raise ValueError(f'{directory / VOCABULARY_FILE} has no {missing[0]}, so it is not a CLIP vocabulary.')
+    backend = Backend(models.BPE(vocabulary, pairs, unk_token=END_TOKEN, end_of_word_suffix='</w>'))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r'\s+'), ' '), normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORD_PATTERN), behavior='removed', invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    start, end = ((token, vocabulary[token]) for token in (START_TOKEN, END_TOKEN))
+    backend.post_processor = processors.RobertaProcessing(end, start, trim_offsets=False, add_prefix_space=False)
+    backend.add_special_tokens([START_TOKEN, END_TOKEN])
+    return backend
 
 
 def _context_length(path: Path) -> int:

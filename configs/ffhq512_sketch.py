@@ -1,10 +1,11 @@
 """A drawing, on the published FFHQ generator at full size, 512 x 512 pixels.
 
-    python -m adaptation.main --config=configs/ffhq512_sketch.py --config.generator=DIR --config.clip=DIR,DIR \
+    python -m adaptation.main --config=configs/ffhq512_sketch.py --config.generator=S --config.clip=S,S \
         --config.reference.image=FILE
 
-The directories are what `python -m convert.eg3d` and `python -m convert.clip` write; the encoders are ViT-B/32 and
-ViT-B/16. Writes runs/ffhq512_sketch. Batches of 1 stay below 16 GiB; raise batch_size where there is more.
+S is a published file (a path, https://..., or hf://owner/repo), or a directory that `python -m convert.eg3d` or
+`python -m convert.clip` wrote; the encoders are ViT-B/32 and ViT-B/16. Writes runs/ffhq512_sketch. Batches of 1 stay
+below 16 GiB; raise batch_size where there is more.
 """
 
 from ml_collections import config_dict

@@ -1,9 +1,11 @@
-"""PyTorch checkpoints -> this project's checkpoints. Nothing in a checkpoint is ever executed.
+"""PyTorch checkpoints -> this project's checkpoints, and back. Nothing in a checkpoint is ever executed.
 
-    python -m convert.eg3d --source=FILE --output=DIR          a published EG3D pickle
-    python -m convert.clip --source=FILE_OR_DIR --output=DIR   CLIP, from Hugging Face or OpenAI
+    python -m convert.eg3d --source=S --output=DIR [--network=G_ema|G|D]    an EG3D network
+    python -m convert.clip --source=S --output=DIR                          CLIP: Hugging Face, OpenAI, OpenCLIP
+    python -m convert.export --adapter=DIR_OR_FILE --source=DIR --output=FILE   an adapted generator for PyTorch
 
-From Python: `convert.eg3d.convert(source, output)` and `convert.clip.convert(source, output)`.
+S is a file, a directory, https://..., or hf://owner/repo[/file][@revision]; each command says more with --help.
+From Python: `convert.eg3d.convert(source, output)`, `convert.clip.convert(source, output)` and `convert.export.export`.
 """
 
 from convert.engine import Report

@@ -1,6 +1,8 @@
-"""Tables of names: Hugging Face's CLIP and OpenAI's CLIP -> ours, which are Hugging Face's."""
+"""Tables of names: Hugging Face's CLIP, and OpenAI's and OpenCLIP's -> ours, which are Hugging Face's."""
 
 from __future__ import annotations
+
+import re
 
 from convert.engine import CONVOLUTION, LINEAR, SAME, Ignore, Layout, Table, Use
 
@@ -22,7 +24,7 @@ HUGGING_FACE: Table = (
 )
 
 
-def _openai_tower(resblocks: str, tower: str) -> Table:
+def _original_tower(resblocks: str, tower: str) -> Table:
     """The blocks of a transformer. `resblocks` is a pattern without groups."""
     source, target = rf'{resblocks}\.(\d+)', rf'{tower}.encoder.layers.\1'
     query, key, value = (rf'{target}.self_attn.{name}_proj' for name in 'qkv')
@@ -53,20 +55,30 @@ def _openai_tower(resblocks: str, tower: str) -> Table:
     )
 
 
-# OpenAI's two projections are [in, out] already.
-OPENAI: Table = (
-    Use.one(r'visual\.class_embedding', SAME, 'vision_model.embeddings.class_embedding'),
-    Use.one(r'visual\.conv1\.weight', CONVOLUTION, 'vision_model.embeddings.patch_embedding.weight'),
-    Use.one(r'visual\.positional_embedding', SAME, 'vision_model.embeddings.position_embedding.weight'),
-    Use.one(r'visual\.ln_pre\.(weight|bias)', SAME, r'vision_model.pre_layrnorm.\1'),
-    *_openai_tower(r'visual\.transformer\.resblocks', 'vision_model'),
-    Use.one(r'visual\.ln_post\.(weight|bias)', SAME, r'vision_model.post_layernorm.\1'),
-    Use.one(r'visual\.proj', SAME, 'visual_projection.weight'),
-    Use.one(r'token_embedding\.weight', SAME, 'text_model.embeddings.token_embedding.weight'),
-    Use.one(r'positional_embedding', SAME, 'text_model.embeddings.position_embedding.weight'),
-    *_openai_tower(r'transformer\.resblocks', 'text_model'),
-    Use.one(r'ln_final\.(weight|bias)', SAME, r'text_model.final_layer_norm.\1'),
-    Use.one(r'text_projection', SAME, 'text_projection.weight'),
-    Use.one(r'logit_scale', SAME),
-    Ignore(r'input_resolution|context_length|vocab_size', 'sizes that the shapes say as well'),
-)
+def _original(text: str) -> Table:
+    """OpenAI's names, which are OpenCLIP's as well. `text` is a pattern of what is in front of the text tower's.
+
+    The two projections are [in, out] already.
+    """
+    return (
+        Use.one(r'visual\.class_embedding', SAME, 'vision_model.embeddings.class_embedding'),
+        Use.one(r'visual\.conv1\.weight', CONVOLUTION, 'vision_model.embeddings.patch_embedding.weight'),
+        Use.one(r'visual\.positional_embedding', SAME, 'vision_model.embeddings.position_embedding.weight'),
+        Use.one(r'visual\.ln_pre\.(weight|bias)', SAME, r'vision_model.pre_layrnorm.\1'),
+        *_original_tower(r'visual\.transformer\.resblocks', 'vision_model'),
+        Use.one(r'visual\.ln_post\.(weight|bias)', SAME, r'vision_model.post_layernorm.\1'),
+        Use.one(r'visual\.proj', SAME, 'visual_projection.weight'),
+        Use.one(rf'{text}token_embedding\.weight', SAME, 'text_model.embeddings.token_embedding.weight'),
+        Use.one(rf'{text}positional_embedding', SAME, 'text_model.embeddings.position_embedding.weight'),
+        *_original_tower(rf'{text}transformer\.resblocks', 'text_model'),
+        Use.one(rf'{text}ln_final\.(weight|bias)', SAME, r'text_model.final_layer_norm.\1'),
+        Use.one(rf'{text}text_projection', SAME, 'text_projection.weight'),
+        Use.one(r'logit_scale', SAME),
+        Ignore(r'input_resolution|context_length|vocab_size', 'sizes that the shapes say as well'),
+        Ignore(rf'{text}attn_mask', 'attn_mask is what the code makes itself: no token sees a later one'),
+    )
+
+
+TEXT_PREFIX = 'text.'  # of the text tower in OpenCLIP's models that keep it as a module of its own
+ORIGINAL = _original('')
+ORIGINAL_WITH_TEXT_MODULE = _original(re.escape(TEXT_PREFIX))

@@ -1,89 +1,129 @@
-"""Finding and reading the weights of a CLIP: a Hugging Face directory, or one file of any of the known kinds."""
+"""Finding and reading the weights of a CLIP: a directory of Hugging Face's or OpenCLIP's, or one file."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clip_jax.tokenizer import TOKENIZER_FILES
 from convert.errors import ConversionError, naming
-from convert.safetensors_files import read_safetensors
-from convert.torch_files import ZIP_START, read_state_dict
-from convert.unpickler import PICKLE_START
+from convert.sources import Selection
+from convert.state_dicts import Weights, read_weights
 
 CONFIG_FILE = 'config.json'
-INDEX_ENDING = '.index.json'
-WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin')  # and the same names with INDEX_ENDING, for sharded weights
+OPEN_CLIP_CONFIG_FILE = 'open_clip_config.json'
+INDEX_ENDING = '.index.json'  # of a file that says which shard holds which array
+HUGGING_FACE_FILES = ('model.safetensors', 'pytorch_model.bin')
+OPEN_CLIP_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.safetensors', 'open_clip_pytorch_model.bin')
+WEIGHT_FILES = (
+    tuple(f'{name}{ending}' for name in HUGGING_FACE_FILES for ending in ('', INDEX_ENDING)) + OPEN_CLIP_FILES
+)
+COMPANIONS = (CONFIG_FILE, OPEN_CLIP_CONFIG_FILE, *TOKENIZER_FILES)
 
 
-def read_config(directory: Path) -> dict[str, Any]:
-    """The directory's `config.json`.
+@dataclasses.dataclass(frozen=True)
+class ClipFiles:
+    """What was found.
 
-    Raises:
-      ConversionError: it is missing or no JSON object.
+    Attributes:
+      weights: what the file, or all shards together, hold.
+      name: of the file of weights.
+      folder: where the configs and tokenizer files that belong to it may lie.
     """
-    return _read_json(directory / CONFIG_FILE)
+
+    weights: Weights
+    name: str
+    folder: Path
+
+    def config(self, name: str) -> dict[str, Any] | None:
+        """The contents of a config file, or None where there is none.
+
+        Raises:
+          ConversionError: it is no JSON object.
+        """
+        path = self.folder / name
+        return read_json(path) if path.is_file() else None
+
+    @property
+    def tokenizer(self) -> dict[str, bytes]:
+        """The tokenizer files that come with the weights. Beside a file of an unknown name anything may lie."""
+        if self.name not in WEIGHT_FILES:
+            return {}
+        paths = [self.folder / name for name in TOKENIZER_FILES]
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
-def read_directory(directory: Path) -> dict[str, np.ndarray]:
-    """The named arrays of a Hugging Face directory, sharded or not.
+def select(names: Sequence[str], named: str | None) -> Selection:
+    """Of a folder or of a repository: the weights in the first of the known forms, or the named ones, and what belongs
+    to them."""
+    weights = named or next((name for name in WEIGHT_FILES if name in names), None)
+    if weights is None:
+        raise ConversionError(f'holds no weights: expected one of {", ".join(WEIGHT_FILES)}.')
+    files = [weights, *(name for name in COMPANIONS if name in names)]
+    if weights.endswith(INDEX_ENDING):
+        stem, dot, ending = weights.removesuffix(INDEX_ENDING).rpartition('.')
+        shard = re.escape(stem) + r'-\d+-of-\d+' + re.escape(dot + ending)
+        files += [name for name in names if re.fullmatch(shard, name)]
+    return Selection(tuple(files), named)
+
+
+def read_clip(path: Path) -> ClipFiles:
+    """Reads a directory or a file of weights, sharded or not.
 
     Raises:
       ConversionError: no weights, missing or surplus shards, or a file that cannot be read.
     """
-    for name in WEIGHT_FILES:
-        if (directory / name).is_file():
-            with naming(Path(name)):
-                return read_file(directory / name)
-        if (directory / f'{name}{INDEX_ENDING}').is_file():
-            with naming(Path(f'{name}{INDEX_ENDING}')):
-                return _read_shards(directory, f'{name}{INDEX_ENDING}')
-    expected = ', '.join(f'{name}, {name}{INDEX_ENDING}' for name in WEIGHT_FILES)
-    raise ConversionError(f'holds no weights: expected one of {expected}.')
+    if not path.exists():
+        raise ConversionError('does not exist.')
+    folder, name = path.parent, path.name
+    if path.is_dir():
+        folder, name = path, select([entry.name for entry in path.iterdir() if entry.is_file()], None).files[0]
+        with naming(name):
+            return ClipFiles(_read(folder, name), name, folder)
+    return ClipFiles(_read(folder, name), name, folder)
 
 
-def read_file(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays of a safetensors file, a torch archive (TorchScript or not) or an older torch file, told
-    apart by their first bytes.
-
-    Raises:
-      ConversionError: none of these, or damaged.
-    """
-    with path.open('rb') as file:
-        start = file.read(9)
-    if start[8:] == b'{':  # behind a length, which may begin like any other format
-        return read_safetensors(path)
-    if start.startswith((ZIP_START, PICKLE_START)):
-        return read_state_dict(path)
-    raise ConversionError(f'is neither a safetensors nor a PyTorch file (it begins with {start!r}).')
+def _read(folder: Path, name: str) -> Weights:
+    return _read_shards(folder, name) if name.endswith(INDEX_ENDING) else read_weights(folder / name)
 
 
-def _read_shards(directory: Path, index: str) -> dict[str, np.ndarray]:
-    shard_of = _read_json(directory / index).get('weight_map')
+def _read_shards(directory: Path, index: str) -> Weights:
+    shard_of = read_json(directory / index).get('weight_map')
     if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
         raise ConversionError('has no weight_map from names to files.')
     shards = sorted(set(shard_of.values()))
     for shard in shards:
-        if Path(shard).name != shard:
+        if Path(shard).name != shard or '\\' in shard:
             raise ConversionError(f'points outside of its directory: {shard!r}.')
     missing = [shard for shard in shards if not (directory / shard).is_file()]
     if missing:
         raise ConversionError(f'names shards that are missing: {", ".join(missing)}.')
     arrays: dict[str, np.ndarray] = {}
+    size = 0
     for shard in shards:
-        with naming(Path(shard)):
-            content = read_file(directory / shard)
+        with naming(shard):
+            weights = read_weights(directory / shard)
+        content, size = weights.arrays, size + weights.size
         expected = {name for name, where in shard_of.items() if where == shard}
         if content.keys() != expected:
             odd = sorted(content.keys() ^ expected)
             raise ConversionError(f'does not list what {shard} holds: {", ".join(odd)}.')
         arrays.update(content)
-    return arrays
+    return Weights(arrays, size)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A file with a JSON object.
+
+    Raises:
+      ConversionError: there is no such file, or something else is in it.
+    """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:

@@ -2,13 +2,14 @@
 
 Every source entry is either used by exactly one rule or ignored by exactly one, with a reason; every array of the
 model is filled exactly once and with the shape that it must have. Everything that does not hold is reported at once.
+So a table can be read backwards as well: `restore_arrays` gives the source's arrays back, bit for bit.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,10 @@ class Layout:
                 raise ValueError('the first axis has no thirds')
             x = x[self.third * len(x) // 3 : (self.third + 1) * len(x) // 3]
         return x if self.axes is None else x.transpose(self.axes)
+
+    def backwards(self, x: Shaped[np.ndarray, '...']) -> Shaped[np.ndarray, '...']:
+        """What this layout was made from, as a view; of a third, the third alone."""
+        return x if self.axes is None else x.transpose(np.argsort(self.axes))
 
 
 SAME = Layout()
@@ -90,6 +95,7 @@ class Report:
       filled: the model's arrays, all of them.
       values: how many numbers these hold.
       notes: what a user should know besides.
+      compared: how many entries were read back from the output and compared, bit for bit (`--check`).
     """
 
     used: tuple[str, ...]
@@ -97,10 +103,22 @@ class Report:
     filled: tuple[str, ...]
     values: int
     notes: tuple[str, ...] = ()
+    compared: int = 0
+
+    @property
+    def summary(self) -> str:
+        """The counts and the notes."""
+        return self._lines(listing=False)
 
     def __str__(self) -> str:
+        return self._lines(listing=True)
+
+    def _lines(self, listing: bool) -> str:
         lines = [f'{len(self.used)} entries used to fill {len(self.filled)} arrays ({self.values:,} values)']
-        lines += [f'{len(names)} ignored: {reason}' for reason, names in self.ignored.items()]
+        for reason, names in self.ignored.items():
+            lines += [f'{len(names)} ignored: {reason}', *(f'  {name}' for name in names if listing)]
+        if self.compared:
+            lines.append(f'{self.compared} entries read back and compared: the same, bit for bit')
         lines += [f'note: {note}' for note in self.notes]
         return '\n'.join(lines)
 
@@ -159,6 +177,34 @@ def convert_arrays(
         values=sum(array.size for array in arrays.values()),
     )
     return arrays, report
+
+
+def restore_arrays(arrays: Mapping[str, np.ndarray], table: Table, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The inverse of `convert_arrays`.
+
+    Args:
+      arrays: the model's, by name.
+      table: the rules that they were converted by.
+      names: of the source's entries.
+
+    Returns:
+      The used ones of these entries; joint ones are put together from their thirds, all others are views.
+    """
+    restored = {}
+    for name in names:
+        rule = next((rule for rule in table if isinstance(rule, Use) and re.fullmatch(rule.pattern, name)), None)
+        if rule is not None:
+            parts = [layout.backwards(arrays[_target(name, rule, target)]) for target, layout in rule.outputs]
+            restored[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)  # tables list thirds in order
+    return restored
+
+
+def differing_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays differ in shape, type or any bit; not-a-numbers are compared as bits as well."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return True
+    bits = f'u{one.dtype.itemsize}'
+    return not np.array_equal(np.ascontiguousarray(one).view(bits), np.ascontiguousarray(other).view(bits))
 
 
 def _apply(

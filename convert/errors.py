@@ -12,7 +12,7 @@ class ConversionError(Exception):
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: str | Path) -> Iterator[None]:
     """Puts `path` in front of the message of any `ConversionError` raised inside."""
     try:
         yield

@@ -17,6 +17,8 @@ from convert.safetensors_files import write_safetensors
 
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'weights.safetensors'
+RECORD_FILE = 'conversion.json'  # what was converted, and what became of each entry; `convert.export` reads it
+MODEL_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE})
 
 
 def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
@@ -46,6 +48,18 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
 
 
 @contextmanager
+def whole_file(output: Path) -> Iterator[Path]:
+    """Yields a name beside `output` to write to, which becomes `output` when the block ends, and is deleted if it
+    fails."""
+    staging = output.with_name(f'.{output.name}.writing-{os.getpid()}')
+    try:
+        yield staging
+        staging.replace(output)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
 def whole_directory(output: Path) -> Iterator[Path]:
     """Yields an empty directory beside `output` that takes its name when the block ends, and is deleted if it fails."""
     staging = output.with_name(f'.{output.name}.writing-{os.getpid()}')
@@ -63,7 +77,10 @@ def whole_directory(output: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_model(directory: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes `config.json` and `weights.safetensors` into `directory`."""
-    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
+def write_model(
+    directory: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
+) -> None:
+    """Writes `config.json`, `conversion.json` and `weights.safetensors` into `directory`."""
+    for name, content in ((CONFIG_FILE, config), (RECORD_FILE, record)):
+        (directory / name).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
     write_safetensors(directory / WEIGHTS_FILE, arrays)

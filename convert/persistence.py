@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from convert.errors import ConversionError
-from convert.torch_files import TENSOR_NAMES, NestedStorage, Tensor
-from convert.unpickler import BASIC_NAMES, Call, Inert, Names, PlainDict, from_table, read_pickle
+from convert.torch_files import FILE_NAMES, NestedStorage, Tensor
+from convert.unpickler import Call, Inert, Names, Places, PlainDict, from_table, read_pickle
 
+PERSISTENCE_VERSIONS = range(1, 7)  # of the dictionary that stands for a persistent object; 6 since 2020
 PLAIN_CLASSES = (
     ('training.triplane', 'OSGDecoder'),
     ('training.volumetric_rendering.renderer', 'ImportanceRenderer'),
     ('training.volumetric_rendering.ray_marcher', 'MipRayMarcher2'),
     ('training.volumetric_rendering.ray_sampler', 'RaySampler'),
-    ('torch.nn.modules.container', 'Sequential'),
-    ('torch.nn.modules.activation', 'Softplus'),
 )
+TORCH_MODULES = 'torch.nn.modules.'  # its classes are written plainly: Sequential and Softplus in the published files
 
 
 class Module(Inert):
@@ -53,6 +53,11 @@ def _persistent_module(meta: Any) -> Module:
     """What the published files call `torch_utils.persistence._reconstruct_persistent_obj` for."""
     if not isinstance(meta, dict) or meta.get('type') != 'class':
         raise ConversionError('is damaged: a persistent object has not the expected form.')
+    if meta.get('version') not in PERSISTENCE_VERSIONS:
+        raise ConversionError(
+            f'holds persistent objects of version {meta.get("version")!r}; known are versions up to '
+            f'{PERSISTENCE_VERSIONS[-1]}.'
+        )
     name = meta.get('class_name')
     if not isinstance(name, str):
         raise ConversionError('is damaged: a persistent object has no class name.')
@@ -62,8 +67,7 @@ def _persistent_module(meta: Any) -> Module:
 
 
 NAMES: Names = {
-    **BASIC_NAMES,
-    **TENSOR_NAMES,
+    **FILE_NAMES,
     **{(module, name): _module_class(name) for module, name in PLAIN_CLASSES},
     ('dnnlib.util', 'EasyDict'): PlainDict,
     ('torch.storage', '_load_from_bytes'): Call(NestedStorage),
@@ -71,22 +75,39 @@ NAMES: Names = {
 }
 
 
-def read_modules(file: BufferedIOBase) -> Any:
+def read_modules(file: BufferedIOBase, places: Places | None = None) -> Any:
     """The content of a pickle, its modules as `Module` records and its tensors as `Tensor` records.
+
+    Args:
+      file: opened for binary reading.
+      places: filled with where in the file the nested torch files lie.
 
     Raises:
       ConversionError: a name that no published file needs, or a damaged pickle.
     """
-    return read_pickle(file, from_table(NAMES))
+    return read_pickle(file, lookup, places=places)
+
+
+def lookup(module: str, name: str) -> Any:
+    """The stand-in for a name in a pickle of modules."""
+    return _module_class(name) if module.startswith(TORCH_MODULES) else _lookup(module, name)
+
+
+_lookup = from_table(NAMES)
 
 
 def state_dict(root: Module) -> dict[str, np.ndarray]:
+    """The values of `named_tensors`."""
+    return {name: tensor.array() for name, tensor in named_tensors(root).items()}
+
+
+def named_tensors(root: Module) -> dict[str, Tensor]:
     """The parameters and buffers of a module and of all below it, by dotted name, as PyTorch's `state_dict` has them.
 
     Raises:
       ConversionError: a module that contains itself, or members that are no tensors and no modules.
     """
-    arrays: dict[str, np.ndarray] = {}
+    tensors: dict[str, Tensor] = {}
     stack = [('', root)]
     seen = {id(root)}
     while stack:
@@ -100,7 +121,7 @@ def state_dict(root: Module) -> dict[str, np.ndarray]:
                 continue
             if not isinstance(tensor, Tensor):
                 raise ConversionError(f'is damaged: {prefix}{name} is no tensor.')
-            arrays[f'{prefix}{name}'] = tensor.array()
+            tensors[f'{prefix}{name}'] = tensor
         for name, child in _members(module, '_modules').items():
             if child is None:
                 continue
@@ -108,7 +129,7 @@ def state_dict(root: Module) -> dict[str, np.ndarray]:
                 raise ConversionError(f'is damaged: {prefix}{name} is no module, or one that was met before.')
             seen.add(id(child))
             stack.append((f'{prefix}{name}.', child))
-    return arrays
+    return tensors
 
 
 def _members(module: Module, kind: str) -> Mapping[str, Any]:

@@ -33,6 +33,12 @@ TYPES = {
 METADATA = '__metadata__'  # the one name in a header that is no array's
 
 
+def begins_like_safetensors(start: bytes) -> bool:
+    """Whether a file with these first bytes (nine or more) has the format's header behind the header's length, which
+    may begin like any other format."""
+    return start[8:9] == b'{'
+
+
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """The named arrays of a file.
 

@@ -12,20 +12,31 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Mapping
 from io import BufferedIOBase
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from convert.errors import ConversionError
-from convert.unpickler import BASIC_NAMES, PICKLE_START, Call, Inert, Names, Opaque, read_pickle, refuse
+from convert.unpickler import (
+    BASIC_NAMES,
+    PICKLE_START,
+    SETTINGS_NAMES,
+    Call,
+    Inert,
+    Lookup,
+    Names,
+    Opaque,
+    from_table,
+    raw_bytes,
+    read_pickle,
+)
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 STREAM_PROTOCOL = 1001
 ZIP_START = b'PK\x03\x04'
+START_LENGTH = 32  # bytes by which the layouts are told apart
 # What zipfile raises for damaged, encrypted, and newer files, and for members that do not exist.
 ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, struct.error)
 
@@ -41,10 +52,23 @@ STORAGE_TYPES = {  # names in `torch` -> little-endian types
     'ByteStorage': np.dtype('u1'),
     'BoolStorage': np.dtype('?'),
 }
+SCALAR_TYPES = {  # names of a tensor's type in `torch` -> the same
+    'float32': np.dtype('<f4'),
+    'float64': np.dtype('<f8'),
+    'float16': np.dtype('<f2'),
+    'bfloat16': np.dtype(ml_dtypes.bfloat16),
+    'int64': np.dtype('<i8'),
+    'int32': np.dtype('<i4'),
+    'int16': np.dtype('<i2'),
+    'int8': np.dtype('i1'),
+    'uint8': np.dtype('u1'),
+    'bool': np.dtype('?'),
+}
+BYTES = np.dtype('u1')  # what a storage without a type holds
 
 
 class StorageType(Inert):
-    """Stands in for a class such as `torch.FloatStorage`."""
+    """Stands in for a class such as `torch.FloatStorage`, and for a type such as `torch.float32`."""
 
     __slots__ = ('dtype',)
 
@@ -55,10 +79,11 @@ class StorageType(Inert):
 class Storage(Inert):
     """The flat values that tensors are views of, read when they are asked for, once."""
 
-    __slots__ = ('_values',)
+    __slots__ = ('_values', 'start')
 
     def __init__(self) -> None:
         self._values: np.ndarray | None = None
+        self.start: int | None = None  # the first byte of the values in their file, where that is one piece
 
     def values(self) -> np.ndarray:
         """The values, [numel]."""
@@ -103,40 +128,52 @@ class StreamStorage(Storage):
         size = self._numel * self._kind.dtype.itemsize
         if numel != self._numel or size > end - file.tell():
             raise ConversionError('is damaged or cut short: a storage does not have the promised length.')
+        self.start = file.tell()
         self._values = np.frombuffer(file.read(size), self._kind.dtype)
 
 
 class NestedStorage(Storage):
     """A storage that a plain pickle holds as the bytes of a torch file."""
 
-    __slots__ = ('_payload',)
+    __slots__ = ('payload',)
 
-    def __init__(self, payload: bytes):
+    def __init__(self, payload: bytes | str):
         super().__init__()
-        if not isinstance(payload, bytes):
+        if not isinstance(payload, bytes | str):
             raise ConversionError(f'holds a nested torch file that is a {type(payload).__name__} instead of bytes.')
-        self._payload = payload
+        self.payload = raw_bytes(payload)
 
     def _read(self) -> np.ndarray:
-        with io.BytesIO(self._payload) as file:
+        with io.BytesIO(self.payload) as file:
             storage = read_torch(file)
             if not isinstance(storage, Storage):
                 raise ConversionError('holds a nested torch file that is no storage.')
-            return storage.values()
+            values = storage.values()
+            self.start = storage.start
+            return values
 
 
 class Tensor(Inert):
     """A strided view of a storage."""
 
-    __slots__ = ('_offset', '_shape', '_storage', '_strides')
+    __slots__ = ('_dtype', '_offset', '_shape', '_strides', 'storage')
 
-    def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object):
+    def __init__(
+        self,
+        storage: Storage,
+        offset: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        dtype: np.dtype | None = None,
+    ):
+        """`dtype` is given where the storage has none of its own."""
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
             raise ConversionError('is damaged: a tensor has no storage, or its sizes are not whole numbers.')
         if len(shape) != len(strides):
             raise ConversionError(f'is damaged: a tensor of {len(shape)} dimensions has {len(strides)} strides.')
-        self._storage, self._offset, self._shape, self._strides = storage, offset, tuple(shape), tuple(strides)
+        self.storage, self._dtype = storage, dtype
+        self._offset, self._shape, self._strides = offset, tuple(shape), tuple(strides)
 
     def array(self) -> np.ndarray:
         """The values, as a read-only view of the storage.
@@ -144,7 +181,18 @@ class Tensor(Inert):
         Raises:
           ConversionError: the tensor reaches beyond its storage.
         """
-        values = self._storage.values()
+        return self.view(self.storage.values())
+
+    def view(self, values: np.ndarray) -> np.ndarray:
+        """The tensor's view of these values of its storage, writable where they are.
+
+        Raises:
+          ConversionError: the tensor reaches beyond its storage.
+        """
+        if self._dtype is not None:
+            if values.nbytes % self._dtype.itemsize:
+                raise ConversionError('is damaged: a storage does not hold whole numbers of its tensor.')
+            values = values.view(self._dtype)
         if 0 in self._shape:
             return np.empty(self._shape, values.dtype)
         last = self._offset + sum((n - 1) * stride for n, stride in zip(self._shape, self._strides, strict=True))
@@ -152,7 +200,9 @@ class Tensor(Inert):
             raise ConversionError('is damaged: a tensor reaches beyond its storage.')
         strides = [stride * values.itemsize for stride in self._strides]
         try:
-            return np.lib.stride_tricks.as_strided(values[self._offset :], self._shape, strides, writeable=False)
+            return np.lib.stride_tricks.as_strided(
+                values[self._offset :], self._shape, strides, writeable=values.flags.writeable
+            )
         except (ValueError, OverflowError) as error:  # sizes beyond 64 bits
             raise ConversionError(f'is damaged: a tensor is of an impossible size ({error}).') from error
 
@@ -179,30 +229,79 @@ def _parameter(data: Any, *_: object) -> Any:
     return data
 
 
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> Tensor:
+    return Tensor(storage, offset, shape, strides)
+
+
+def _tensor_of_type(storage: Any, offset: Any, shape: Any, strides: Any, *others: Any) -> Tensor:
+    """`others`: whether it is trained, hooks, and the type, for the storage has none."""
+    if len(others) < 3 or not isinstance(others[2], StorageType):
+        raise ConversionError('is damaged: a tensor of a storage without a type has none either.')
+    return Tensor(storage, offset, shape, strides, others[2].dtype)
+
+
+def _tensor_of_class(function: Any, _: object, arguments: Any, *__: object) -> Any:
+    """A tensor with attributes of its own, which are left out."""
+    if not isinstance(function, Call) or not isinstance(arguments, tuple):
+        raise ConversionError('is damaged: a tensor with attributes has not the expected form.')
+    return function(*arguments)
+
+
 TENSOR_NAMES: Names = {
-    ('torch._utils', '_rebuild_tensor_v2'): Call(Tensor),
+    ('torch._utils', '_rebuild_tensor'): Call(_tensor),
+    ('torch._utils', '_rebuild_tensor_v2'): Call(_tensor),
+    ('torch._utils', '_rebuild_tensor_v3'): Call(_tensor_of_type),
     ('torch._utils', '_rebuild_parameter'): Call(_parameter),
+    ('torch._utils', '_rebuild_parameter_with_state'): Call(_parameter),
+    ('torch._tensor', '_rebuild_from_type_v2'): Call(_tensor_of_class),
+    ('torch', 'Tensor'): Opaque(),
+    ('torch.nn.parameter', 'Parameter'): Opaque(),
+    ('torch', 'device'): Call(Opaque),
+    ('torch', 'Size'): Call(Opaque),
+    **{('torch', name): StorageType(dtype) for name, dtype in SCALAR_TYPES.items()},
 }
 # How TorchScript writes lists; no weights are among them.
 _LIST_NAMES: Names = {
     ('torch.jit._pickle', name): Call(Opaque)
     for name in ('build_intlist', 'build_doublelist', 'build_boollist', 'build_tensorlist', 'restore_type_tag')
 }
-_STORAGE_NAMES: Names = {('torch', name): StorageType(dtype) for name, dtype in STORAGE_TYPES.items()}
-_FILE_NAMES: Names = {**BASIC_NAMES, **TENSOR_NAMES, **_LIST_NAMES, **_STORAGE_NAMES}
+_STORAGE_NAMES: Names = {
+    **{
+        (module, name): StorageType(dtype)
+        for name, dtype in STORAGE_TYPES.items()
+        for module in ('torch', 'torch.cuda')
+    },
+    # Without a type, under the names that it has had.
+    **{
+        (module, name): StorageType(BYTES)
+        for module in ('torch', 'torch.storage')
+        for name in ('UntypedStorage', '_UntypedStorage')
+    },
+}
+FILE_NAMES: Names = {**BASIC_NAMES, **SETTINGS_NAMES, **TENSOR_NAMES, **_LIST_NAMES, **_STORAGE_NAMES}
+
+
+_plain_lookup = from_table(FILE_NAMES)
 
 
 def _lookup(module: str, name: str) -> Any:
     if module == '__torch__' or module.startswith('__torch__.'):
         return ScriptModule
-    if (module, name) not in _FILE_NAMES:
-        refuse(module, name)
-    return _FILE_NAMES[module, name]
+    return _plain_lookup(module, name)
 
 
-def read_torch(file: BufferedIOBase) -> Any:
+def begins_like_torch(start: bytes) -> bool:
+    """Whether a file with these first bytes (START_LENGTH of them) is of one of the two layouts."""
+    return start.startswith(ZIP_START) or STREAM_MAGIC.to_bytes(10, 'little') in start
+
+
+def read_torch(file: BufferedIOBase, lookup: Lookup = _lookup) -> Any:
     """The object that a torch file holds, with `Tensor`, `Storage` and `ScriptModule` records; `file` must stay open
     while tensors are read.
+
+    Args:
+      file: opened for binary reading.
+      lookup: of the names that its pickle may ask for.
 
     Raises:
       ConversionError: neither of the two layouts, a name that is not known, or a damaged file.
@@ -210,13 +309,13 @@ def read_torch(file: BufferedIOBase) -> Any:
     start = file.read(len(ZIP_START))
     file.seek(0)
     if start == ZIP_START:
-        return _read_archive(file)
+        return _read_archive(file, lookup)
     if start.startswith(PICKLE_START):
-        return _read_stream(file)
+        return _read_stream(file, lookup)
     raise ConversionError(f'is no PyTorch file (it begins with {start!r}).')
 
 
-def _read_archive(file: BufferedIOBase) -> Any:
+def _read_archive(file: BufferedIOBase, lookup: Lookup) -> Any:
     try:
         archive = zipfile.ZipFile(file)
     except ZIP_ERRORS as error:
@@ -225,6 +324,7 @@ def _read_archive(file: BufferedIOBase) -> Any:
     if len(pickles) != 1:
         raise ConversionError(f'is a zip file, but no PyTorch archive (it has {len(pickles)} members named data.pkl).')
     root = pickles[0].removesuffix('/data.pkl')
+    _refuse_bomb(archive, file)
     if f'{root}/byteorder' in archive.namelist() and _read_member(archive, f'{root}/byteorder') != b'little':
         raise ConversionError('was written on a big-endian machine, which is not supported.')
 
@@ -234,7 +334,15 @@ def _read_archive(file: BufferedIOBase) -> Any:
         kind, key, numel = _storage_identifier(identifier)
         return storages.setdefault(key, ArchiveStorage(archive, f'{root}/data/{key}', kind, numel))
 
-    return read_pickle(io.BytesIO(_read_member(archive, pickles[0])), _lookup, persistent)
+    return read_pickle(io.BytesIO(_read_member(archive, pickles[0])), lookup, persistent)
+
+
+def _refuse_bomb(archive: zipfile.ZipFile, file: BufferedIOBase) -> None:
+    """Members that overlap could fill the memory from a small file, as packed ones could, which are never unpacked."""
+    stored = [info for info in archive.infolist() if info.compress_type == zipfile.ZIP_STORED]
+    if sum(info.file_size for info in stored) > file.seek(0, io.SEEK_END):
+        largest = max(stored, key=lambda info: info.file_size).filename
+        raise ConversionError(f'is no archive that PyTorch wrote: {largest} and others hold more than the whole file.')
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -246,22 +354,24 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise ConversionError(f'is damaged: {name} cannot be read ({error}).') from error
 
 
-def _read_stream(file: BufferedIOBase) -> Any:
+def _read_stream(file: BufferedIOBase, lookup: Lookup) -> Any:
     storages: dict[str, StreamStorage] = {}
 
-    def persistent(identifier: Any) -> Storage:
+    def persistent(identifier: Any) -> Any:
+        if isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == 'module':
+            return identifier[1]  # a class, with the file and the source that it was defined in
         kind, key, numel = _storage_identifier(identifier)
         return storages.setdefault(key, StreamStorage(kind, numel))
 
-    if read_pickle(file, _lookup) != STREAM_MAGIC:
+    if read_pickle(file, lookup) != STREAM_MAGIC:
         raise ConversionError('is a pickle, but no PyTorch file.')
-    if read_pickle(file, _lookup) != STREAM_PROTOCOL:
+    if read_pickle(file, lookup) != STREAM_PROTOCOL:
         raise ConversionError('is a PyTorch file of an unknown protocol.')
-    machine = read_pickle(file, _lookup)
+    machine = read_pickle(file, lookup)
     if not isinstance(machine, dict) or machine.get('little_endian') is not True:
         raise ConversionError('was not written on a little-endian machine, which is not supported.')
-    result = read_pickle(file, _lookup, persistent)
-    keys = read_pickle(file, _lookup)
+    result = read_pickle(file, lookup, persistent)
+    keys = read_pickle(file, lookup)
     if not isinstance(keys, list) or sorted(storages) != sorted(map(str, keys)):
         raise ConversionError('is damaged: its list of storages does not fit its tensors.')
     position = file.tell()
@@ -282,43 +392,3 @@ def _storage_identifier(identifier: Any) -> tuple[StorageType, str, int]:
     if not sound or numel < 0 or view not in ([], [None]):
         raise ConversionError('is damaged: a reference to a storage has not the expected form.')
     return kind, key, numel
-
-
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays of a torch file: a state dict, a `{'state_dict': ...}`, or the tensors of a TorchScript module.
-
-    Raises:
-      ConversionError: no such thing, or a file that `read_torch` refuses.
-    """
-    with path.open('rb') as file:
-        content = read_torch(file)
-        tensors = _script_tensors(content) if isinstance(content, ScriptModule) else _plain_tensors(content)
-        return {name: tensor.array() for name, tensor in tensors.items()}
-
-
-def _plain_tensors(content: Any) -> dict[str, Tensor]:
-    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
-        content = content['state_dict']
-    if not isinstance(content, Mapping):
-        raise ConversionError(f'holds a {type(content).__name__}, not a state dict.')
-    odd = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
-    if odd or not content:
-        raise ConversionError(f'is no state dict: {f"{odd[0]!r} is no tensor" if odd else "it is empty"}.')
-    return dict(content)
-
-
-def _script_tensors(root: ScriptModule) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    stack = [('', root)]
-    seen = {id(root)}
-    while stack:
-        prefix, module = stack.pop()
-        for name, value in module.attributes.items():
-            if isinstance(value, Tensor):
-                tensors[f'{prefix}{name}'] = value
-            elif isinstance(value, ScriptModule):
-                if id(value) in seen:
-                    raise ConversionError(f'holds the module {prefix}{name} more than once.')
-                seen.add(id(value))
-                stack.append((f'{prefix}{name}.', value))
-    return tensors

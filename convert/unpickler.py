@@ -8,19 +8,24 @@ Stand-ins are instances of `Call`, unless the pickle format wants a class there:
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from io import BufferedIOBase
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from convert.errors import ConversionError
 
 Names = Mapping[tuple[str, str], Any]  # (module, name) as the pickle spells it -> stand-in
+Lookup = Callable[[str, str], Any]  # from a module and a name to a stand-in
+Places = dict[int, tuple[bytes, int]]  # id of a byte string that was read -> itself (it stays alive) and its place
 
 PICKLE_START = b'\x80'  # the opcode that begins every pickle of protocol 2 or later
+OLD_PICKLE_STARTS = (b'(', b'}', b']', b'c')  # of protocols 0 and 1, which were Python 2's: text could begin so as well
+PICKLE_END = b'.'
 
 
 class Inert:
@@ -77,8 +82,24 @@ class NumericType(Inert):
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def _scalar(kind: NumericType, data: bytes) -> int | float | bool:
-    return np.frombuffer(data, kind.dtype, count=1)[0].item()
+def raw_bytes(data: bytes | str) -> bytes:
+    """Bytes as a pickle holds them; those of Python 2 were strings, and are read as Latin-1."""
+    return data.encode('latin1') if isinstance(data, str) else data
+
+
+def _default_dict(*_: object) -> PlainDict:
+    return PlainDict()
+
+
+def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
+    """How protocols 0 and 1 make objects: of a class, of its base among the built-in ones, from the base's state."""
+    if not (isinstance(kind, type) and issubclass(kind, Inert)):
+        raise ConversionError('is damaged: it makes an object of something that is no class.')
+    return kind(state) if issubclass(kind, dict) else kind.__new__(kind)
+
+
+def _scalar(kind: NumericType, data: bytes | str) -> int | float | bool:
+    return np.frombuffer(raw_bytes(data), kind.dtype, count=1)[0].item()
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -90,16 +111,54 @@ def _encode(text: str, encoding: str) -> bytes:
 
 BASIC_NAMES: dict[tuple[str, str], Any] = {
     ('collections', 'OrderedDict'): OrderedDict,
-    ('builtins', 'set'): set,
-    ('__builtin__', 'set'): set,
+    ('collections', 'defaultdict'): Call(_default_dict),
     ('_codecs', 'encode'): Call(_encode),
     ('numpy', 'dtype'): Call(NumericType),
     ('numpy', 'ndarray'): Opaque(),
 }
+for _builtins in ('builtins', '__builtin__'):  # Python 3 and 2
+    BASIC_NAMES[_builtins, 'object'] = Opaque()
+    BASIC_NAMES[_builtins, 'set'] = set
+    BASIC_NAMES[_builtins, 'frozenset'] = frozenset
+    BASIC_NAMES[_builtins, 'complex'] = Call(Opaque)
+    BASIC_NAMES[_builtins, 'bytearray'] = Call(Opaque)
+    BASIC_NAMES[_builtins, 'slice'] = Call(Opaque)
+    BASIC_NAMES[_builtins, 'range'] = Call(Opaque)
+    BASIC_NAMES[_builtins, 'dict'] = PlainDict  # only as the factory of a defaultdict, or called without arguments
+    BASIC_NAMES[_builtins, 'list'] = Call(Opaque)
+    BASIC_NAMES[_builtins, 'int'] = Call(Opaque)
+    BASIC_NAMES[_builtins, 'float'] = Call(Opaque)
+for _copying in ('copyreg', 'copy_reg'):
+    BASIC_NAMES[_copying, '_reconstructor'] = Call(_reconstructed)
 for _numpy_core in ('numpy.core', 'numpy._core'):  # before and since NumPy 2
     BASIC_NAMES[f'{_numpy_core}.multiarray', 'scalar'] = Call(_scalar)
     BASIC_NAMES[f'{_numpy_core}.multiarray', '_reconstruct'] = Call(Opaque)
     BASIC_NAMES[f'{_numpy_core}.numeric', '_frombuffer'] = Call(Opaque)
+
+# What people keep beside their networks: settings, paths, dates. None of it is looked at.
+SETTINGS_NAMES: Names = {
+    ('argparse', 'Namespace'): Opaque,
+    ('types', 'SimpleNamespace'): Opaque,
+    ('datetime', 'datetime'): Call(Opaque),
+    ('datetime', 'date'): Call(Opaque),
+    ('datetime', 'timedelta'): Call(Opaque),
+    **{
+        (module, name): Call(Opaque)
+        for module in ('pathlib', 'pathlib._local')  # before and since Python 3.13
+        for name in ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath')
+    },
+}
+
+
+COPIES = 4  # of a whole file, which may be copied by calls: text to bytes, bytes to arrays
+SPARE = 1_000_000  # values more, for small files
+
+
+def _length(file: BufferedIOBase) -> int:
+    position = file.tell()
+    length = file.seek(0, io.SEEK_END)
+    file.seek(position)
+    return length
 
 
 class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to fill the memory, or to crash
@@ -108,10 +167,14 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
         file: BufferedIOBase,
         lookup: Callable[[str, str], Any],
         persistent: Callable[[Any], Any] | None,
+        places: Places | None,
     ):
-        super().__init__(file)
+        super().__init__(file, encoding='latin1')  # the strings of Python 2, which may be bytes
+        self._file = file
         self._lookup = lookup
         self._persistent = persistent
+        self._places = places
+        self._allowance = COPIES * _length(file) + SPARE
 
     def find_class(self, module: str, name: str) -> Any:
         return self._lookup(module, name)
@@ -120,6 +183,62 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
         if self._persistent is None:
             raise ConversionError('refers to data outside of the pickle, which is not expected here.')
         return self._persistent(identifier)
+
+    def place(self, data: bytes) -> None:
+        """Notes where in the file these bytes, the last that were read, begin."""
+        if self._places is not None:
+            frame = self._unframer.current_frame  # type: ignore[attr-defined]
+            ahead = 0 if frame is None else len(frame.getbuffer()) - frame.tell()
+            self._places[id(data)] = (data, self._file.tell() - ahead - len(data))
+
+    def spend(self, arguments: Any) -> None:
+        """Counts what a call may copy. A list that is read once and copied a thousand times would fill the memory."""
+        self._allowance -= sum(len(argument) for argument in arguments if isinstance(argument, Sized))
+        if self._allowance < 0:
+            raise ConversionError('copies its contents over and over, which no checkpoint does; it is refused.')
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+
+
+def _noting(instruction: Callable[[Any], None]) -> Callable[[Any], None]:
+    def load(unpickler: Any) -> None:
+        instruction(unpickler)
+        unpickler.place(unpickler.stack[-1])
+
+    return load
+
+
+def _spending(instruction: Callable[[Any], None], arguments: Callable[[list[Any]], Any]) -> Callable[[Any], None]:
+    def load(unpickler: Any) -> None:
+        unpickler.spend(arguments(unpickler.stack))
+        instruction(unpickler)
+
+    return load
+
+
+# Where each instruction that calls something has its arguments: on top of the stack, below the keyword arguments, or
+# all that follow the mark.
+_ARGUMENTS: dict[bytes, Callable[[list[Any]], Any]] = {
+    pickle.REDUCE: lambda stack: stack[-1],
+    pickle.NEWOBJ: lambda stack: stack[-1],
+    pickle.NEWOBJ_EX: lambda stack: stack[-2],
+    pickle.OBJ: lambda stack: stack,
+    pickle.INST: lambda stack: stack,
+}
+for _code, _arguments in _ARGUMENTS.items():
+    _Unpickler.dispatch[_code[0]] = _spending(_Unpickler.dispatch[_code[0]], _arguments)
+for _code in (pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8):
+    _Unpickler.dispatch[_code[0]] = _noting(_Unpickler.dispatch[_code[0]])
+
+
+def begins_like_pickle(file: BufferedIOBase) -> bool:
+    """Whether a file may be a pickle; its position is where it was."""
+    position = file.tell()
+    start = file.read(1)
+    file.seek(max(position, file.seek(0, io.SEEK_END) - 1))
+    end = file.read(1)
+    file.seek(position)
+    return start == PICKLE_START or (start in OLD_PICKLE_STARTS and end == PICKLE_END)
 
 
 def refuse(module: str, name: str) -> None:
@@ -143,6 +262,7 @@ def read_pickle(
     file: BufferedIOBase,
     lookup: Callable[[str, str], Any],
     persistent: Callable[[Any], Any] | None = None,
+    places: Places | None = None,
 ) -> Any:
     """Reads one pickle from the file's position on.
 
@@ -150,12 +270,13 @@ def read_pickle(
       file: opened for binary reading.
       lookup: from (module, name) to a stand-in; raises for names that it does not know.
       persistent: from a persistent id to a stand-in; none are accepted by default.
+      places: filled with where in the file the pickle's byte strings lie.
 
     Raises:
       ConversionError: a name that is not known, a damaged pickle, or no pickle at all.
     """
     try:
-        return _Unpickler(file, lookup, persistent).load()
+        return _Unpickler(file, lookup, persistent, places).load()
     except (ConversionError, OSError):
         raise
     except Exception as error:  # a damaged pickle can make any instruction fail in any way

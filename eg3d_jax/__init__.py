@@ -5,16 +5,18 @@ output = generator(z, camera)  # or stage by stage: mapping, planes, render, sup
 """
 
 from eg3d_jax import cameras
-from eg3d_jax.checkpoint import CheckpointError, load_generator, save_generator, weight_names
+from eg3d_jax.checkpoint import CheckpointError, load_discriminator, load_generator, save_generator, weight_names
 from eg3d_jax.config import (
     BackboneConfig,
     CameraConfig,
     DecoderConfig,
+    DiscriminatorConfig,
     GeneratorConfig,
     MappingConfig,
     RenderingConfig,
     SuperresolutionConfig,
 )
+from eg3d_jax.discriminator import DualDiscriminator
 from eg3d_jax.generator import GeneratorOutput, TriPlaneGenerator
 from eg3d_jax.layers import Buffer
 from eg3d_jax.presets import PRESETS, preset
@@ -28,6 +30,8 @@ __all__ = [
     'CameraConfig',
     'CheckpointError',
     'DecoderConfig',
+    'DiscriminatorConfig',
+    'DualDiscriminator',
     'GeneratorConfig',
     'GeneratorOutput',
     'MappingConfig',
@@ -37,6 +41,7 @@ __all__ = [
     'TriPlaneDecoder',
     'TriPlaneGenerator',
     'cameras',
+    'load_discriminator',
     'load_generator',
     'preset',
     'render',

@@ -1,8 +1,10 @@
-"""A generator on disk: a directory with `config.json` and `weights.safetensors`, whose names are the module's paths."""
+"""A generator or discriminator on disk: `config.json` and `weights.safetensors`, named by the module's paths."""
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,8 @@ from flax import nnx
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from eg3d_jax.config import GeneratorConfig
+from eg3d_jax.config import DiscriminatorConfig, GeneratorConfig
+from eg3d_jax.discriminator import DualDiscriminator
 from eg3d_jax.generator import TriPlaneGenerator
 
 CONFIG_FILE = 'config.json'
@@ -18,13 +21,17 @@ WEIGHTS_FILE = 'weights.safetensors'
 STORED_DTYPES = ('float32', 'float16')
 
 
+Config = TypeVar('Config', GeneratorConfig, DiscriminatorConfig)
+Network = TypeVar('Network', TriPlaneGenerator, DualDiscriminator)
+
+
 class CheckpointError(Exception):
-    """A generator's files are missing, damaged, or do not fit each other."""
+    """A network's files are missing, damaged, or do not fit each other."""
 
 
-def weight_names(generator: TriPlaneGenerator) -> dict[str, nnx.Variable]:
-    """Every stored array of the generator by its dotted path, the name that it has in the weights file."""
-    flat = nnx.to_flat_state(nnx.state(generator))
+def weight_names(network: TriPlaneGenerator | DualDiscriminator) -> dict[str, nnx.Variable]:
+    """Every stored array of the network by its dotted path, the name that it has in the weights file."""
+    flat = nnx.to_flat_state(nnx.state(network))
     return {'.'.join(map(str, path)): variable for path, variable in flat}
 
 
@@ -60,26 +67,40 @@ def load_generator(directory: str | Path) -> TriPlaneGenerator:
         CheckpointError: a file is missing or damaged, the config is wrong, or weights and config do not fit; the
             message names the file and every offending entry.
     """
-    directory = Path(directory)
-    config = _load_config(directory / CONFIG_FILE)
+    config = _load_config(Path(directory) / CONFIG_FILE, GeneratorConfig)
+    return _load_network(Path(directory), lambda: TriPlaneGenerator(config, rngs=nnx.Rngs(0)))
+
+
+def load_discriminator(directory: str | Path) -> DualDiscriminator:
+    """Read a discriminator that the converter wrote (`--network=D`). Weights are float32 in memory.
+
+    Raises:
+        CheckpointError: as `load_generator` does.
+    """
+    config = _load_config(Path(directory) / CONFIG_FILE, DiscriminatorConfig)
+    return _load_network(Path(directory), lambda: DualDiscriminator(config, rngs=nnx.Rngs(0)))
+
+
+def _load_network(directory: Path, build: Callable[[], Network]) -> Network:
     arrays = _load_arrays(directory / WEIGHTS_FILE)
-    generator = nnx.eval_shape(lambda: TriPlaneGenerator(config, rngs=nnx.Rngs(0)))
-    variables = weight_names(generator)
+    network = nnx.eval_shape(build)
+    variables = weight_names(network)
     _check_fit(directory / WEIGHTS_FILE, {name: value.shape for name, value in variables.items()}, arrays)
-    state = nnx.state(generator)
+    state = nnx.state(network)
     for path, variable in nnx.to_flat_state(state):
         variable.set_value(jnp.asarray(arrays['.'.join(map(str, path))], jnp.float32))
-    nnx.update(generator, state)
-    return generator
+    nnx.update(network, state)
+    return network
 
 
-def _load_config(path: Path) -> GeneratorConfig:
+def _load_config(path: Path, kind: type[Config]) -> Config:
     try:
-        return GeneratorConfig.from_dict(json.loads(path.read_text()))
+        return kind.from_dict(json.loads(path.read_text()))
     except OSError as error:
         raise CheckpointError(f'cannot read {path}: {error.strerror}') from error
     except ValueError as error:  # JSON errors are ValueErrors as well
-        raise CheckpointError(f'{path} is no config of a generator: {error}') from error
+        what = kind.__name__.removesuffix('Config').lower()
+        raise CheckpointError(f'{path} is no config of a {what}: {error}') from error
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -93,7 +114,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _check_fit(path: Path, expected: dict[str, tuple[int, ...]], arrays: dict[str, np.ndarray]) -> None:
     problems = [f'{name} is missing' for name in expected if name not in arrays]
-    problems += [f'{name} is not part of this generator' for name in arrays if name not in expected]
+    problems += [f'{name} is not part of this network' for name in arrays if name not in expected]
     for name in sorted(set(expected) & set(arrays)):
         if arrays[name].shape != expected[name]:
             problems.append(f'{name} has shape {arrays[name].shape}, expected {expected[name]}')

@@ -215,6 +215,69 @@ class GeneratorConfig:
         return config_from_init_kwargs(init_kwargs, neural_rendering_resolution)
 
 
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The dual discriminator; the defaults are the published FFHQ network's."""
+
+    image_resolution: int = 512  # side of the final image in pixels, a power of two
+    c_dim: int = 25  # a camera: 16 numbers of cam2world, 9 of the intrinsics
+    channel_base: int = 32768  # a block at resolution r has min(channel_base // r, channel_max) channels
+    channel_max: int = 512
+    mapping_layers: int = 8  # fully connected layers behind the camera's embedding
+    embedding: int | None = None  # channels of the camera's embedding; None: as many as the last block has
+    conv_clamp: float | None = 256.0  # activations are clamped to +- this; None: not clamped
+    deviation_group: int = 4  # samples that the minibatch deviation compares
+    deviation_channels: int = 1  # feature maps that it adds; 0: none
+
+    def __post_init__(self) -> None:
+        side = self.image_resolution
+        _require(
+            side > SMALLEST_RESOLUTION and side & (side - 1) == 0,
+            f'DiscriminatorConfig.image_resolution must be a power of two of at least 8, got {side}',
+        )
+        _require(self.c_dim == 25, f'DiscriminatorConfig.c_dim must be 25, got {self.c_dim}')
+        _require_positive(self, 'channel_base', 'channel_max', 'embedding', 'conv_clamp', 'deviation_group')
+        _require(
+            self.channel_base >= side,
+            f'DiscriminatorConfig.channel_base {self.channel_base} leaves no channel at resolution {side}',
+        )
+        last = self.channels(SMALLEST_RESOLUTION)
+        _require(
+            self.deviation_channels >= 0 and (self.deviation_channels == 0 or last % self.deviation_channels == 0),
+            f'DiscriminatorConfig.deviation_channels {self.deviation_channels} does not divide the {last} channels',
+        )
+
+    @property
+    def block_resolutions(self) -> tuple[int, ...]:
+        """Sides of the residual blocks' inputs: the image's, halved down to 8."""
+        return tuple(2**k for k in range(int(math.log2(self.image_resolution)), 2, -1))
+
+    @property
+    def embedding_channels(self) -> int:
+        """Channels of the camera's embedding."""
+        return self.embedding or self.channels(SMALLEST_RESOLUTION)
+
+    def channels(self, resolution: int) -> int:
+        """Channels of the block at this resolution."""
+        return min(self.channel_base // resolution, self.channel_max)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Dictionary of JSON types; ``from_dict`` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: object) -> 'DiscriminatorConfig':
+        """Build a config from ``to_dict``'s output, as `GeneratorConfig.from_dict` does."""
+        return _from_dict(cls, values, prefix='')
+
+    @classmethod
+    def from_init_kwargs(cls, init_kwargs: Mapping[str, Any]) -> 'DiscriminatorConfig':
+        """Build a config from a published pickle's constructor arguments; see `eg3d_jax.published`."""
+        from eg3d_jax.published import discriminator_config_from_init_kwargs
+
+        return discriminator_config_from_init_kwargs(init_kwargs)
+
+
 def check_noise_mode(noise_mode: str) -> None:
     """Raise ValueError unless this is one of NOISE_MODES."""
     _require(noise_mode in NOISE_MODES, f'noise_mode must be one of {NOISE_MODES}, got {noise_mode!r}')

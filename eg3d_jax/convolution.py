@@ -47,6 +47,16 @@ def upsample(x: Float[Array, 'N H W C']) -> Float[Array, 'N 2*H 2*W C']:
     return x
 
 
+def filter_binomial(x: Float[Array, 'N H W C'], padding: int) -> Float[Array, 'N H2 W2 C']:
+    """The normalised [1, 3, 3, 1] filter along both axes, with zero padding: 2 padding - 3 rows more than x."""
+    x = _pad(x, padding, padding)
+    for axis in (1, 2):
+        length = x.shape[axis] - 3
+        parts = [jax.lax.slice_in_dim(x, start, start + length, axis=axis) for start in range(4)]
+        x = 0.125 * (parts[0] + parts[3]) + 0.375 * (parts[1] + parts[2])
+    return x
+
+
 @jax.custom_vjp
 def correlate(x: Float[Array, 'N H W I'], kernel: Float[Array, 'k l I O']) -> Float[Array, 'N H2 W2 O']:
     """Correlation without padding: k - 1 rows and l - 1 columns fewer than x. Reverse-mode differentiable."""

@@ -22,6 +22,10 @@ FFHQ512_64 = dataclasses.replace(
     FFHQ512_128, rendering=dataclasses.replace(FFHQ512_128.rendering, neural_resolution=64)
 )
 
+# Assumed: the same sizes; what was rebalanced is the poses of the training pictures.
+FFHQREBALANCED512_128 = FFHQ512_128
+FFHQREBALANCED512_64 = FFHQ512_64
+
 # Assumed: everything as FFHQ's (box_warp 1 included) but the pivot, which lies nearer to a cat's centre.
 AFHQ512_128 = dataclasses.replace(FFHQ512_128, camera=CameraConfig(pivot=(0.0, 0.0, -0.06)))
 
@@ -66,6 +70,8 @@ MINIATURE = GeneratorConfig(
 PRESETS: dict[str, GeneratorConfig] = {
     'ffhq512_128': FFHQ512_128,
     'ffhq512_64': FFHQ512_64,
+    'ffhqrebalanced512_128': FFHQREBALANCED512_128,
+    'ffhqrebalanced512_64': FFHQREBALANCED512_64,
     'afhq512_128': AFHQ512_128,
     'shapenetcars128_64': SHAPENETCARS128_64,
     'miniature': MINIATURE,

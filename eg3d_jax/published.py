@@ -1,4 +1,4 @@
-"""From a published pickle's constructor arguments to a `GeneratorConfig`."""
+"""From a published pickle's constructor arguments to a `GeneratorConfig` or a `DiscriminatorConfig`."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from eg3d_jax.config import (
     BackboneConfig,
     CameraConfig,
     DecoderConfig,
+    DiscriminatorConfig,
     GeneratorConfig,
     MappingConfig,
     RenderingConfig,
@@ -73,6 +74,21 @@ USED_RENDERING = {
     'avg_camera_pivot',
 }
 
+# The discriminator's arguments that change training, or how something is computed, but not what.
+IGNORED_DISCRIMINATOR = {'num_fp16_res', 'block_kwargs', 'disc_c_noise', 'sr_upsample_factor'}
+USED_DISCRIMINATOR = {
+    'c_dim',
+    'img_resolution',
+    'img_channels',
+    'architecture',
+    'channel_base',
+    'channel_max',
+    'conv_clamp',
+    'cmap_dim',
+    'mapping_kwargs',
+    'epilogue_kwargs',
+}
+
 
 def config_from_init_kwargs(init_kwargs: Mapping[str, Any], neural_rendering_resolution: int) -> GeneratorConfig:
     """The config of a published generator.
@@ -119,6 +135,46 @@ def config_from_init_kwargs(init_kwargs: Mapping[str, Any], neural_rendering_res
     return config
 
 
+def discriminator_config_from_init_kwargs(init_kwargs: Mapping[str, Any]) -> DiscriminatorConfig:
+    """The config of a published dual discriminator.
+
+    Args:
+        init_kwargs: the constructor arguments in the pickle.
+
+    Raises:
+        ValueError: an argument is missing, or has a value that this port does not implement.
+
+    Arguments that it does not know are named in a warning, and not used.
+    """
+    unknown = sorted(set(init_kwargs) - USED_DISCRIMINATOR - IGNORED_DISCRIMINATOR)
+    if unknown:
+        warnings.warn(
+            f'constructor arguments of the discriminator that are not used: {", ".join(unknown)}', stacklevel=2
+        )
+    _require_value('architecture', init_kwargs.get('architecture', 'resnet'), 'resnet')
+    _require_value('img_channels', init_kwargs.get('img_channels', RGB_CHANNELS), RGB_CHANNELS)
+    mapping = dict(init_kwargs.get('mapping_kwargs') or {})
+    epilogue = dict(init_kwargs.get('epilogue_kwargs') or {})
+    try:
+        config = DiscriminatorConfig(
+            image_resolution=int(init_kwargs['img_resolution']),
+            c_dim=int(init_kwargs['c_dim']),
+            channel_base=int(init_kwargs.get('channel_base', 32768)),
+            channel_max=int(init_kwargs.get('channel_max', 512)),
+            mapping_layers=int(mapping.pop('num_layers', 8)),
+            embedding=None if init_kwargs.get('cmap_dim') is None else int(init_kwargs['cmap_dim']),
+            conv_clamp=_optional_float(init_kwargs.get('conv_clamp', 256)),
+            deviation_group=int(epilogue.pop('mbstd_group_size', 4)),
+            deviation_channels=int(epilogue.pop('mbstd_num_channels', 1)),
+        )
+    except KeyError as error:
+        raise ValueError(f'the published constructor arguments lack {error.args[0]!r}') from error
+    for name, rest in (('mapping_kwargs', mapping), ('epilogue_kwargs', epilogue)):
+        if rest:
+            raise ValueError(f'{name} {", ".join(sorted(rest))} are not implemented by this port')
+    return config
+
+
 def _check_supported(init_kwargs: Mapping[str, Any], rendering: Mapping[str, Any]) -> None:
     unknown = sorted(set(init_kwargs) - USED_ARGUMENTS - IGNORED_ARGUMENTS)
     unknown += sorted(f'rendering_kwargs.{name}' for name in set(rendering) - USED_RENDERING - IGNORED_RENDERING)
@@ -129,11 +185,15 @@ def _check_supported(init_kwargs: Mapping[str, Any], rendering: Mapping[str, Any
         ('rendering_kwargs.clamp_mode', rendering.get('clamp_mode', 'softplus'), 'softplus'),
         ('rendering_kwargs.disparity_space_sampling', rendering.get('disparity_space_sampling', False), False),
     ):
-        if value != supported:
-            raise ValueError(f'{name} is {value!r}; this port implements {supported!r} alone')
+        _require_value(name, value, supported)
     for name in ('ray_start', 'ray_end'):
         if not isinstance(rendering[name], int | float):
             raise ValueError(f'rendering_kwargs.{name} is {rendering[name]!r}; this port needs a number')
+
+
+def _require_value(name: str, value: Any, supported: Any) -> None:
+    if value != supported:
+        raise ValueError(f'{name} is {value!r}; this port implements {supported!r} alone')
 
 
 def _mapping(init_kwargs: Mapping[str, Any], rendering: Mapping[str, Any]) -> MappingConfig:

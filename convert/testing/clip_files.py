@@ -1,4 +1,4 @@
-"""Writes CLIP checkpoints as Hugging Face and OpenAI do."""
+"""Writes CLIP checkpoints as Hugging Face, OpenAI and OpenCLIP do."""
 
 from __future__ import annotations
 
@@ -97,6 +97,14 @@ def write_hugging_face(directory: Path, model: transformers.CLIPModel, form: For
 
 def openai_state(model: transformers.CLIPModel) -> dict[str, torch.Tensor]:
     """The model's weights under OpenAI's names, in OpenAI's layouts and precisions."""
+    return {
+        name: tensor.half() if re.fullmatch(HALF_PRECISION, name) else tensor
+        for name, tensor in _original_state(model).items()
+    }
+
+
+def _original_state(model: transformers.CLIPModel) -> dict[str, torch.Tensor]:
+    """The same in full precision."""
     theirs = dict(model.state_dict())
     state: dict[str, torch.Tensor] = {}
     for name, tensor in theirs.items():
@@ -111,7 +119,72 @@ def openai_state(model: transformers.CLIPModel) -> dict[str, torch.Tensor]:
         else:
             ours = _renamed(name, OPENAI_NAMES)
             state[ours] = tensor.T if ours in ('visual.proj', 'text_projection') else tensor
-    return {name: tensor.half() if re.fullmatch(HALF_PRECISION, name) else tensor for name, tensor in state.items()}
+    return state
+
+
+def open_clip_state(model: transformers.CLIPModel, text_module: bool = False) -> dict[str, torch.Tensor]:
+    """The same under OpenCLIP's names, in full precision; with the text tower as a module of its own or not."""
+    state = {}
+    for name, tensor in _original_state(model).items():
+        is_text = not name.startswith('visual.') and name != 'logit_scale'
+        state[f'text.{name}' if text_module and is_text else name] = tensor.contiguous()
+    return state
+
+
+def open_clip_config(config: ClipConfig, **changes: object) -> dict[str, object]:
+    """The contents of the `open_clip_config.json` of a model of these sizes."""
+    vision, text = config.vision, config.text
+    model = {
+        'embed_dim': config.embed_dim,
+        'vision_cfg': {
+            'image_size': vision.image_size,
+            'layers': vision.layers,
+            'width': vision.width,
+            'head_width': vision.width // vision.heads,
+            'patch_size': vision.patch_size,
+        },
+        'text_cfg': {
+            'context_length': text.context_length,
+            'vocab_size': text.vocab_size,
+            'width': text.width,
+            'heads': text.heads,
+            'layers': text.layers,
+        },
+    }
+    mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+    return {'model_cfg': model | changes, 'preprocess_cfg': {'mean': mean, 'std': std}}
+
+
+def original_shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
+    """OpenAI's names and shapes of a model of these sizes, made without the model."""
+    vision, text = config.vision, config.text
+    shapes: dict[str, tuple[int, ...]] = {
+        'visual.class_embedding': (vision.width,),
+        'visual.conv1.weight': (vision.width, 3, vision.patch_size, vision.patch_size),
+        'visual.positional_embedding': (vision.grid**2 + 1, vision.width),
+        'visual.proj': (vision.width, config.embed_dim),
+        'token_embedding.weight': (text.vocab_size, text.width),
+        'positional_embedding': (text.context_length, text.width),
+        'text_projection': (text.width, config.embed_dim),
+        'logit_scale': (),
+    }
+    norms = {'visual.ln_pre': vision.width, 'visual.ln_post': vision.width, 'ln_final': text.width}
+    for prefix, tower in (('visual.', vision), ('', text)):
+        for block in (f'{prefix}transformer.resblocks.{index}' for index in range(tower.layers)):
+            norms |= {f'{block}.ln_1': tower.width, f'{block}.ln_2': tower.width}
+            shapes |= {
+                f'{block}.attn.in_proj_weight': (3 * tower.width, tower.width),
+                f'{block}.attn.in_proj_bias': (3 * tower.width,),
+                f'{block}.attn.out_proj.weight': (tower.width, tower.width),
+                f'{block}.attn.out_proj.bias': (tower.width,),
+                f'{block}.mlp.c_fc.weight': (tower.mlp_width, tower.width),
+                f'{block}.mlp.c_fc.bias': (tower.mlp_width,),
+                f'{block}.mlp.c_proj.weight': (tower.width, tower.mlp_width),
+                f'{block}.mlp.c_proj.bias': (tower.width,),
+            }
+    for name, width in norms.items():
+        shapes |= {f'{name}.weight': (width,), f'{name}.bias': (width,)}
+    return shapes
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:

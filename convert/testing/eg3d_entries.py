@@ -105,6 +105,19 @@ def generator_entries(arguments: Mapping[str, Any]) -> Entries:
     return entries
 
 
+def discriminator_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor arguments of the dual discriminator that belongs to a generator with these."""
+    shared = ('img_resolution', 'img_channels', 'c_dim', 'channel_base', 'channel_max')
+    return {name: arguments[name] for name in shared} | {
+        'num_fp16_res': 4,
+        'conv_clamp': 256,
+        'disc_c_noise': 0,
+        'block_kwargs': {'freeze_layers': 0},
+        'mapping_kwargs': {},
+        'epilogue_kwargs': {'mbstd_group_size': 4},
+    }
+
+
 def discriminator_entries(arguments: Mapping[str, Any]) -> Entries:
     """The state dict of the dual discriminator that belongs to a generator with these constructor arguments."""
     entries = {'resample_filter': FILTER}

@@ -13,12 +13,18 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from convert.testing.eg3d_entries import Entries, discriminator_entries, generator_entries, random_arrays
+from convert.testing.eg3d_entries import (
+    Entries,
+    discriminator_arguments,
+    discriminator_entries,
+    generator_entries,
+    random_arrays,
+)
 
 PERSISTENCE_VERSION = 6
 MODULE_SOURCE = 'raise RuntimeError("the source inside a checkpoint was executed")\n'
@@ -55,6 +61,24 @@ DISCRIMINATOR_CLASSES = (
 )
 DISCRIMINATOR_BARE_PARTS = ('b4.mbstd',)
 Classes = tuple[tuple[str, str, str, bool], ...]
+
+
+class Python2Pickler(pickle._Pickler):  # the one in Python: its instructions can be changed
+    """Writes as Python 2 did: protocol 2, text and bytes both as strings of bytes."""
+
+    def __init__(self, file: Any):
+        super().__init__(file, 2)
+
+    def save_string(self, value: str | bytes) -> None:
+        """Text, names of attributes and buffers are all the same."""
+        content = value.encode('latin1') if isinstance(value, str) else value
+        short = len(content) < 256
+        opcode, length = (pickle.SHORT_BINSTRING, 1) if short else (pickle.BINSTRING, 4)
+        writer: Any = self
+        writer.write(opcode + len(content).to_bytes(length, 'little') + content)
+        writer.memoize(value)
+
+    dispatch: ClassVar[Any] = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
 
 
 class Reference:
@@ -142,7 +166,7 @@ def discriminator(
     entries = discriminator_entries(arguments)
     network = _network(reference, DISCRIMINATOR_CLASSES, DISCRIMINATOR_BARE_PARTS, entries, arrays)
     state: Any = network
-    state._init_args, state._init_kwargs = (), reference.easy_dict(arguments)
+    state._init_args, state._init_kwargs = (), reference.easy_dict(discriminator_arguments(arguments))
     return network
 
 

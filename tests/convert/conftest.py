@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,3 +45,26 @@ def write_snapshot(small_arguments: dict[str, Any], tmp_path: Path) -> Callable[
         return path
 
     return write
+
+
+MEASURED = """
+import pathlib, re, sys
+import convert.clip, convert.eg3d, convert.export
+{call}
+print(re.search(r'VmHWM:\\s+(\\d+) kB', pathlib.Path('/proc/self/status').read_text())[1])
+"""  # ru_maxrss would count the process that started this one as well
+
+
+@pytest.fixture(scope='session')
+def peak_memory() -> Callable[..., int]:
+    """Callable: a call, with its arguments as `sys.argv[1:]` -> the bytes that a process of its own takes at most,
+    imports and all."""
+
+    if not Path('/proc/self/status').is_file():
+        pytest.skip('peak memory is read from Linux /proc')
+
+    def measure(call: str, *arguments: Path) -> int:
+        command = [sys.executable, '-c', MEASURED.format(call=call), *arguments]
+        return 1024 * int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    return measure

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -20,8 +18,8 @@ import convert.clip
 from clip_jax import PRESETS, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from convert import ConversionError
 from convert.testing import clip_files
+from convert.testing.clip_reference import assert_same_embeddings
 
-TOLERANCE = 1e-5
 SMALL = ClipConfig(  # heads of 64 channels, as all of OpenAI's have
     vision=VisionConfig(image_size=32, patch_size=8, width=128, layers=2, heads=2, mlp_width=96),
     text=TextConfig(vocab_size=99, context_length=12, width=64, layers=3, heads=1, mlp_width=80, eos_token_id=98),
@@ -55,30 +53,6 @@ def fails(source: Path, output: Path) -> str:
     return str(caught.value)
 
 
-def relative_error(actual: Any, expected: torch.Tensor) -> float:
-    difference = np.asarray(actual, np.float64) - expected.double().numpy()
-    return float(np.sqrt(np.mean(difference**2)) / np.std(expected.double().numpy()))
-
-
-def assert_same_embeddings(directory: Path, model: transformers.CLIPModel) -> None:
-    clip = load_clip(directory)
-    config = clip.config
-    rng = np.random.default_rng(1)
-    size = config.vision.image_size
-    pixels = rng.standard_normal((2, size, size, 3)).astype(np.float32)
-    ids = rng.integers(3, config.text.vocab_size - 1, (2, config.text.context_length)).astype(np.int32)
-    ids[0, 5:], ids[1, -1] = config.text.vocab_size - 1, config.text.vocab_size - 1
-    with torch.no_grad():
-        image = model.get_image_features(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).pooler_output
-        text = model.get_text_features(torch.from_numpy(ids).long()).pooler_output
-    image, text = (x / x.norm(dim=-1, keepdim=True) for x in (image, text))
-    encode_image = jax.jit(lambda model, pixels: model.encode_image(pixels).embedding)
-    encode_text = jax.jit(lambda model, ids: model.encode_text(ids))
-    assert relative_error(encode_image(clip, jnp.asarray(pixels)), image) <= TOLERANCE
-    assert relative_error(encode_text(clip, jnp.asarray(ids)), text) <= TOLERANCE
-    assert float(clip.logit_scale[...]) == model.logit_scale.item()
-
-
 def rounded(model: transformers.CLIPModel) -> transformers.CLIPModel:
     """A copy whose weights are those that OpenAI's format can hold."""
     result = copy.deepcopy(model)
@@ -91,7 +65,8 @@ def rounded(model: transformers.CLIPModel) -> transformers.CLIPModel:
 @pytest.mark.parametrize('form', get_args(clip_files.Form))
 def test_hugging_face(model, tmp_path, form):
     clip_files.write_hugging_face(tmp_path / 'source', model, form)
-    report = convert.clip.convert(tmp_path / 'source', tmp_path / 'out')
+    report = convert.clip.convert(tmp_path / 'source', tmp_path / 'out', check=True)
+    assert report.compared == len(report.used)
     assert set(report.used) == set(report.filled) == {name for name, _ in model.named_parameters()}
     ignored = {name for names in report.ignored.values() for name in names}
     assert ignored == ({'text_model.embeddings.position_ids'} if form.endswith('bin') else set())
@@ -133,7 +108,8 @@ def test_openai_torchscript(model, tmp_path):
     exact = rounded(model)
     clip_files.write_openai(tmp_path / 'it.pt', clip_files.openai_state(exact), (32, 12, 99))
     (tmp_path / 'tokenizer.json').write_text('of some other file in the same directory')
-    report = convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'out')
+    report = convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'out', check=True)
+    assert report.compared == len(report.used)  # the joint projections are put together again
     assert set(report.filled) == {name for name, _ in model.named_parameters()}
     assert len(report.used) == len(report.filled) - 4 * (SMALL.vision.layers + SMALL.text.layers)  # joint projections
     assert {name for names in report.ignored.values() for name in names} == {
@@ -150,7 +126,7 @@ def test_openai_state_dict(model, tmp_path):
     exact = rounded(model)
     torch.save(clip_files.openai_state(exact), tmp_path / 'it.pt')
     report = convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'out')
-    assert convert.clip.ASSUMED_ACTIVATION in report.notes
+    assert "QuickGELU is assumed, as in OpenAI's networks" in report.notes[0]
     assert_same_embeddings(tmp_path / 'out', exact)
 
 
@@ -170,7 +146,7 @@ def test_tokenizer_files_come_along(source, tmp_path):
     report = convert.clip.convert(source, tmp_path / 'out')
     assert report.notes == ()
     written = sorted(path.name for path in (tmp_path / 'out').iterdir())
-    assert written == ['config.json', 'merges.txt', 'vocab.json', 'weights.safetensors']
+    assert written == ['config.json', 'conversion.json', 'merges.txt', 'vocab.json', 'weights.safetensors']
     assert load_tokenizer(tmp_path / 'out')(['ab a'])[0, :4].tolist() == [5, 4, 1, 6]
     convert.clip.convert(source, tmp_path / 'out', force=True)  # its own output may be replaced
 
@@ -300,14 +276,16 @@ def test_shards_that_do_not_fit_their_index(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_full_size(tmp_path):
+def test_full_size(peak_memory, tmp_path):
     config = PRESETS['ViT-B/32']
     model = rounded(clip_files.random_model(config))
     clip_files.write_hugging_face(tmp_path / 'source', model)
     sizes = (config.vision.image_size, config.text.context_length, config.text.vocab_size)
     clip_files.write_openai(tmp_path / 'it.pt', clip_files.openai_state(model), sizes)
-    convert.clip.convert(tmp_path / 'source', tmp_path / 'hugging_face')
-    convert.clip.convert(tmp_path / 'it.pt', tmp_path / 'openai')
+    for source, output in (('source', 'hugging_face'), ('it.pt', 'openai')):
+        path = tmp_path / source
+        size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+        assert peak_memory('convert.clip.convert(*sys.argv[1:], check=True)', path, tmp_path / output) < 2.5 * size
     assert load_clip(tmp_path / 'openai').config == load_clip(tmp_path / 'hugging_face').config == config
     assert_same_embeddings(tmp_path / 'hugging_face', model)
     assert_same_embeddings(tmp_path / 'openai', model)

@@ -10,14 +10,16 @@ import pytest
 
 import convert.clip
 import convert.eg3d
-from convert import command
+import convert.output
+
+COMMON = ('--source', '--output', '--force', '--check')
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: object, *arguments: object) -> int:
     """The exit code of a converter's command line."""
     monkeypatch.setattr(sys, 'argv', ['it', *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        command.run(module.convert, module.__doc__, source='a source')
+        module.main()
     return caught.value.code or 0
 
 
@@ -29,9 +31,21 @@ def test_success(monkeypatch, capsys, small_pickle, tmp_path):
     assert f'{small_pickle} -> {tmp_path / "out"}' in printed.out
     assert '150 entries used to fill 150 arrays' in printed.out
     assert '27 ignored: resample_filter' in printed.out
+    assert '\n  superresolution.block0.conv0.resample_filter\n' in printed.out
     assert run(monkeypatch, convert.eg3d, *arguments) == 1
     assert 'exists' in capsys.readouterr().err
-    assert run(monkeypatch, convert.eg3d, *arguments, '--force') == 0
+    assert run(monkeypatch, convert.eg3d, *arguments, '--force', '--check') == 0
+    assert '150 entries read back and compared: the same, bit for bit' in capsys.readouterr().out
+
+
+def test_options(monkeypatch, capsys, small_pickle, tmp_path):
+    arguments = (f'--source={small_pickle}', f'--output={tmp_path / "out"}')
+    assert run(monkeypatch, convert.eg3d, *arguments, '--network=D') == 0
+    assert '51 entries used to fill 51 arrays' in capsys.readouterr().out
+    assert run(monkeypatch, convert.eg3d, *arguments, '--network=E') == 2
+    assert run(monkeypatch, convert.eg3d, *arguments, '--force', '--preset=ffhq512-128') == 1
+    assert 'takes no --preset' in capsys.readouterr().err
+    assert run(monkeypatch, convert.clip, *arguments, '--activation=relu') == 2
 
 
 @pytest.mark.parametrize('module', [convert.eg3d, convert.clip])
@@ -62,12 +76,23 @@ def test_usage(monkeypatch, capsys, arguments):
 @pytest.mark.parametrize(
     ('module', 'expected'),
     [
-        ('convert', ['python -m convert.eg3d --source', 'python -m convert.clip --source']),
-        ('convert.eg3d', ['--source', '--output', '--force', 'ffhq512-128.pkl']),
-        ('convert.clip', ['--source', '--output', '--force', 'Hugging Face']),
+        ('convert', [f'python -m convert.{name} --' for name in ('eg3d', 'clip', 'export')]),
+        ('convert.eg3d', [*COMMON, '--network', 'G_ema,G,D', '--preset', 'ffhq512-128.pkl', 'hf://owner/repo']),
+        ('convert.clip', [*COMMON, '--activation', 'quick_gelu,gelu', 'Hugging Face']),
+        ('convert.export', ['--adapter', '--source', '--output', '--pickle', '--force', '.safetensors']),
     ],
 )
 def test_help(module, expected):
     done = subprocess.run([sys.executable, '-m', module, '--help'], capture_output=True, text=True, check=True)
     for text in expected:
         assert text in done.stdout
+
+
+def test_interrupted(monkeypatch, capsys, small_pickle, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert.output, 'write_safetensors', interrupted)
+    assert run(monkeypatch, convert.eg3d, f'--source={small_pickle}', f'--output={tmp_path / "out"}') == 130
+    assert 'nothing was written' in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -92,3 +93,27 @@ def test_killed_half_way_leaves_nothing_under_the_name(small_pickle, tmp_path):
     done = subprocess.run([sys.executable, '-c', KILLED, small_pickle, tmp_path / 'out'], capture_output=True)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / 'out').exists()
+
+
+def test_check_finds_what_was_written_wrongly(small_pickle, tmp_path, monkeypatch):
+    """One bit of one array: the output does not appear."""
+    write = convert.output.write_safetensors
+
+    def spoil(path, arrays):
+        name = 'decoder.net.0.weight'
+        spoilt = arrays[name].copy()
+        spoilt.view('u4')[3, 5] ^= 1
+        write(path, {**arrays, name: spoilt})
+
+    monkeypatch.setattr(convert.output, 'write_safetensors', spoil)
+    with pytest.raises(ConversionError, match=r'was not written as it was read \(decoder.net.0.weight\)'):
+        convert.eg3d.convert(small_pickle, tmp_path / 'out', check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_record(small_pickle, tmp_path):
+    report = convert.eg3d.convert(small_pickle, tmp_path / 'out')
+    record = json.loads((tmp_path / 'out' / 'conversion.json').read_text())
+    assert record['path'] == str(small_pickle.resolve())
+    assert (record['used'], record['filled']) == (len(report.used), len(report.filled))
+    assert record['ignored'] == {reason: list(names) for reason, names in report.ignored.items()}

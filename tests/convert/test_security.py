@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -17,9 +19,12 @@ import torch
 import convert.clip
 import convert.eg3d
 from convert import ConversionError
-from convert.persistence import read_modules, state_dict
-from convert.testing import eg3d_pickle
+from convert.eg3d_names import RESAMPLE_FILTER
+from convert.merge import merge
+from convert.persistence import Module, read_modules
+from convert.testing import eg3d_entries, eg3d_pickle
 from convert.torch_files import STREAM_MAGIC, STREAM_PROTOCOL, read_torch
+from convert.unpickler import Opaque
 
 SYSTEM = f'{os.system.__module__}.system'  # posix.system on Linux
 GETATTR = 'builtins.getattr'
@@ -76,12 +81,23 @@ def archive(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
 
 def nested(content: bytes) -> bytes:
     """A published EG3D file, reduced to one buffer, whose nested torch file has this pickle as its object."""
-    storage = Calling(torch.storage._load_from_bytes, stream(content))
+    return nested_in_generator(stream(content))
+
+
+def nested_in_generator(file: bytes) -> bytes:
+    """A published EG3D file, reduced to one buffer, with this nested torch file."""
+    arguments = eg3d_entries.arguments(128)
+    storage = Calling(torch.storage._load_from_bytes, file)
     tensor = Calling(torch._utils._rebuild_tensor_v2, storage, 0, (1,), (1,), False, {})
-    state = {'rendering_kwargs': {}, 'neural_rendering_resolution': 64, '_init_kwargs': {}, '_buffers': {'x': tensor}}
+    state = {
+        'rendering_kwargs': arguments['rendering_kwargs'],
+        'neural_rendering_resolution': 64,
+        '_init_kwargs': arguments,
+        '_buffers': {'x': tensor},
+    }
+    meta = {'type': 'class', 'version': 6, 'class_name': 'TriPlaneGenerator', 'state': state}
     with eg3d_pickle.reference_modules() as reference:
-        generator = Calling(reference.reconstruct, {'type': 'class', 'class_name': 'Generator', 'state': state})
-        return pickle.dumps({'G_ema': generator})
+        return pickle.dumps({'G_ema': Calling(reference.reconstruct, meta)})
 
 
 def refused(convert_it: Callable[[Path, Path], Any], content: bytes, directory: Path) -> str:
@@ -104,16 +120,12 @@ def test_attacks_work_on_pickle(canary, name):
 @pytest.mark.parametrize('name', ATTACKS)
 def test_attacks_are_refused(canary, tmp_path, name, carrier):
     content = attack(name, canary)
-    if carrier == 'pickle':
-        message = refused(convert.eg3d.convert, content, tmp_path)
-    elif carrier == 'nested':
-        with pytest.raises(ConversionError) as caught:  # a whole generator would hide the attack behind its own misfits
-            state_dict(read_modules(io.BytesIO(nested(content)))['G_ema'])
-        message = str(caught.value)
-        assert not canary.exists()
+    if carrier in ('pickle', 'nested'):
+        message = refused(convert.eg3d.convert, content if carrier == 'pickle' else nested(content), tmp_path)
     else:
         wrapped = archive(content) if carrier == 'archive' else stream(content)
         message = refused(convert.clip.convert, wrapped, tmp_path)
+        assert refused(convert.eg3d.convert, wrapped, tmp_path) == message
     assert f"asks for '{name}', which no known checkpoint needs" in message
 
 
@@ -153,6 +165,101 @@ def test_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
     bomb = archive(bytes(200_000_000), zipfile.ZIP_DEFLATED)
     assert len(bomb) < 1_000_000
     assert 'is compressed' in refused(convert.clip.convert, bomb, tmp_path)
+
+
+def test_archive_whose_members_overlap_is_refused(tmp_path):
+    """A thousand members that are all the same bytes: PyTorch would make a thousand arrays of them."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as members:
+        members.writestr('it/data.pkl', pickle.dumps({}))
+        members.writestr('it/data/0', bytes(100_000))
+        for index in range(1, 1000):
+            copy_of_entry(members, 'it/data/0', f'it/data/{index}')
+    assert len(file.getvalue()) < 300_000
+    for convert_it in (convert.clip.convert, convert.eg3d.convert):
+        assert 'it/data/0 and others hold more than the whole file' in refused(convert_it, file.getvalue(), tmp_path)
+
+
+def copy_of_entry(archive: zipfile.ZipFile, name: str, other: str) -> None:
+    """Lists a member once more under another name."""
+    entry = copy.copy(archive.getinfo(name))
+    entry.filename = other
+    archive.filelist.append(entry)
+    archive.NameToInfo[other] = entry
+
+
+def test_compressed_nested_archive_is_refused_before_it_is_unpacked(tmp_path):
+    bomb = archive(bytes(200_000_000), zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 1_000_000
+    message = refused(convert.eg3d.convert, nested_in_generator(bomb), tmp_path)
+    assert 'it/data.pkl is compressed' in message
+
+
+def test_a_number_that_is_repeated_by_strides_of_zero_is_refused(small_arguments, tmp_path):
+    """A small file of a large network: nothing is written."""
+    arguments = eg3d_entries.arguments(128)
+    entries = eg3d_entries.generator_entries(arguments)
+    state = {name: torch.zeros(()).expand(entry.shape) for name, entry in entries.items()}
+    taps = torch.from_numpy(RESAMPLE_FILTER)
+    state |= {name: taps for name in entries if name.endswith('resample_filter')}
+    content = {'G_ema': state, 'init_kwargs': arguments, 'neural_rendering_resolution': 64}
+    file = io.BytesIO()
+    torch.save(content, file)
+    assert len(file.getvalue()) < 200_000
+    message = refused(convert.eg3d.convert, file.getvalue(), tmp_path)
+    assert 'bytes of weights from a file of' in message
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        b'cbuiltins\nset\nh\x00\x85R',  # set(it)
+        b'cbuiltins\nfrozenset\nh\x00\x85\x81',  # the same by another instruction
+        b'(cbuiltins\nset\nh\x00o',  # and by another
+        b'(h\x00ibuiltins\nset\n',  # and by the oldest
+        b'cbuiltins\nset\nh\x00\x85}\x92',  # and by the newest
+    ],
+)
+def test_a_list_that_is_copied_over_and_over_is_refused(call, tmp_path):
+    """33 kB that would become nine million entries."""
+    numbers = b''.join(b'M' + number.to_bytes(2, 'little') for number in range(3000))
+    content = b'\x80\x04](' + numbers + b'e\x94]' + (call + b'a') * 3000 + b'.'
+    assert 'copies its contents over and over' in refused(convert.eg3d.convert, content, tmp_path)
+
+
+@pytest.mark.parametrize('shard', ['../outside.bin', '/etc/passwd', 'sub/../../outside.bin', '..\\outside.bin'])
+def test_shard_index_that_leaves_its_directory_is_refused(canary, tmp_path, shard):
+    """The file outside is an attack that would be seen if it were opened."""
+    source = tmp_path / 'inner' / 'source'
+    source.mkdir(parents=True)
+    (tmp_path / 'inner' / 'outside.bin').write_bytes(archive(attack(SYSTEM, canary)))
+    index = {'weight_map': {'logit_scale': shard}}
+    (source / 'pytorch_model.bin.index.json').write_text(json.dumps(index))
+    with pytest.raises(ConversionError) as caught:
+        convert.clip.convert(source, tmp_path / 'out')
+    assert f'points outside of its directory: {shard!r}' in str(caught.value)
+    assert not canary.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['inner']
+
+
+@pytest.mark.parametrize('name', ATTACKS)
+def test_attacks_in_what_is_merged_into(canary, tmp_path, name):
+    """`convert.export` reads a pickle as well."""
+    with pytest.raises(ConversionError, match=f"asks for '{name}'"):
+        (tmp_path / 'it.pkl').write_bytes(attack(name, canary))
+        merge(tmp_path / 'it.pkl', 'G_ema', {}, {})
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    'classes', ['argparse\nNamespace', 'collections\nOrderedDict', 'builtins\nset', 'training.triplane\nOSGDecoder']
+)
+def test_stand_ins_cannot_be_changed(classes, tmp_path):
+    """A pickle that sets an attribute of a class, for all pickles that are read later."""
+    attribute = b'N}X\x05\x00\x00\x00spoilK\x01s\x86'
+    content = b'\x80\x04c' + classes.encode() + b'\n' + attribute + b'b.'
+    assert 'damaged' in refused(convert.eg3d.convert, content, tmp_path)
+    assert 'spoil' not in vars(Opaque) | vars(Module)
 
 
 def test_odd_state_is_refused(write_snapshot, tmp_path):

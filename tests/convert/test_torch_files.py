@@ -13,7 +13,11 @@ import pytest
 import torch
 
 from convert import ConversionError
-from convert.torch_files import read_state_dict
+from convert.state_dicts import read_weights
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    return read_weights(path).arrays
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -153,7 +157,7 @@ def test_other_zip_files_and_byte_orders(path):
         file.writestr('it/byteorder', 'big')
     assert 'big-endian' in fails(path)
     path.write_bytes(b'neither')
-    assert 'is no PyTorch file' in fails(path)
+    assert 'is neither a safetensors nor a PyTorch file' in fails(path)
     path.write_bytes(b'\x80\x02K\x01.')
     assert 'is a pickle, but no PyTorch file' in fails(path)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
-GENERATOR_SEED = 0
+GENERATOR_SEED, DISCRIMINATOR_SEED = 0, 1
 NETWORKS = ('eg3d_ffhq512-128', 'eg3d_shapenetcars128-64')
 TRUNCATION_PSI = {'eg3d_ffhq512-128': 0.7, 'eg3d_shapenetcars128-64': 1.0}
 
@@ -31,9 +31,17 @@ class Reference:
     truncation_psi: float
 
 
-def reference_weight(name: str, shape: list[int]) -> np.ndarray:
+@dataclass(frozen=True)
+class DiscriminatorReference:
+    """A full-size discriminator, with the same."""
+
+    discriminator: eg3d_jax.DualDiscriminator
+    arrays: dict[str, jax.Array]
+
+
+def reference_weight(name: str, shape: list[int], seed: int = GENERATOR_SEED) -> np.ndarray:
     """A state-dict entry, in the reference's layout, as tests/fixtures' arrays were computed with."""
-    rng = np.random.default_rng([GENERATOR_SEED, zlib.crc32(name.encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     x = rng.standard_normal(shape).astype(np.float32)
     if name.endswith('.affine.bias'):
         return 1 + np.float32(0.1) * x
@@ -64,15 +72,33 @@ def reference(request: pytest.FixtureRequest) -> Reference:
         description['init_kwargs'], description['neural_rendering_resolution']
     )
     generator = nnx.eval_shape(lambda: eg3d_jax.TriPlaneGenerator(config, rngs=nnx.Rngs(0)))
-    variables = eg3d_jax.weight_names(generator)
-    shapes = {name: shape for name, shape, _ in description['generator'] if not name.endswith('resample_filter')}
+    fill(generator, description['generator'], GENERATOR_SEED)
+    return Reference(generator, golden_arrays(request.param), TRUNCATION_PSI[request.param])
+
+
+@pytest.fixture(scope='module', params=NETWORKS)
+def discriminator_reference(request: pytest.FixtureRequest) -> DiscriminatorReference:
+    description = json.loads((FIXTURES / f'{request.param}.json').read_text())
+    config = eg3d_jax.DiscriminatorConfig(image_resolution=description['init_kwargs']['img_resolution'])
+    discriminator = nnx.eval_shape(lambda: eg3d_jax.DualDiscriminator(config, rngs=nnx.Rngs(0)))
+    fill(discriminator, description['discriminator'], DISCRIMINATOR_SEED)
+    return DiscriminatorReference(discriminator, golden_arrays(request.param))
+
+
+def fill(network: nnx.Module, entries: list[list], seed: int) -> None:
+    """Gives the network the weights of the golden arrays; its names and shapes must be the published ones."""
+    variables = eg3d_jax.weight_names(network)
+    shapes = {name: shape for name, shape, _ in entries if not name.endswith('resample_filter')}
     assert set(variables) == set(shapes)
     for name, shape in shapes.items():
-        weight = channels_last(name, reference_weight(name, shape))
+        weight = channels_last(name, reference_weight(name, shape, seed))
         assert variables[name].shape == weight.shape, name
         variables[name].set_value(jnp.asarray(weight))
-    with np.load(FIXTURES / f'{request.param}.npz') as arrays:
-        return Reference(generator, jax.tree.map(jnp.asarray, dict(arrays)), TRUNCATION_PSI[request.param])
+
+
+def golden_arrays(network: str) -> dict[str, jax.Array]:
+    with np.load(FIXTURES / f'{network}.npz') as arrays:
+        return jax.tree.map(jnp.asarray, dict(arrays))
 
 
 @pytest.fixture(scope='session')

@@ -101,7 +101,7 @@ class TestDamage:
             load_generator(directory)
         for problem in (
             'decoder.net.0.bias is missing',
-            'decoder.net.3.bias is not part of this generator',
+            'decoder.net.3.bias is not part of this network',
             'backbone.mapping.w_avg has shape (5,), expected (12,)',
             'decoder.net.2.bias is of type int32',
         ):

@@ -1,0 +1,211 @@
+"""An adapted generator -> a file for PyTorch: a state dict, or a copy of the pickle that its source came from.
+
+    python -m convert.export --adapter=runs/sketch --source=weights/ffhq --output=adapted.pkl
+    python -m convert.export --adapter=runs/sketch --source=weights/ffhq --output=adapted.pt
+
+For `.pt`, `.pth` and `.safetensors` it is the whole network's state dict under the published names. For `.pkl` the
+original pickle is copied, and in the copy nothing but the bytes of the adapted arrays (Tri-D and G2) is replaced:
+EG3D's own loader reads it as it reads the original. Without --adapter the source is written, as a state dict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import eg3d_jax
+from convert import command
+from convert.eg3d_names import DISCRIMINATOR, GENERATOR, RESAMPLE_FILTER, discriminator_filters, generator_filters
+from convert.eg3d_sources import NETWORKS
+from convert.engine import restore_arrays
+from convert.errors import ConversionError, naming
+from convert.merge import merge
+from convert.output import RECORD_FILE, whole_file
+from convert.safetensors_files import write_safetensors
+from convert.sources import Selection, fetch
+
+PICKLE_ENDINGS = ('.pkl', '.pickle')
+TORCH_ENDINGS = ('.pt', '.pth')
+SAFETENSORS_ENDING = '.safetensors'
+Network = eg3d_jax.TriPlaneGenerator | eg3d_jax.DualDiscriminator
+ENDINGS = (*PICKLE_ENDINGS, *TORCH_ENDINGS, SAFETENSORS_ENDING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What an export did.
+
+    Attributes:
+      written: names of the arrays in a state dict, or of the replaced ones in a pickle.
+      values: how many numbers these hold.
+      original: the pickle that was copied, if one was.
+    """
+
+    written: tuple[str, ...]
+    values: int
+    original: Path | None = None
+
+    def __str__(self) -> str:
+        if self.original is None:
+            return f'{len(self.written)} arrays written ({self.values:,} values)'
+        what = f'{len(self.written)} arrays replaced ({self.values:,} values)'
+        return f'{what}; all other bytes are those of {self.original}'
+
+
+def export(
+    adapter: str | Path | None,
+    source: str | Path,
+    output: str | Path,
+    force: bool = False,
+    *,
+    pickle: str | Path | None = None,
+) -> Exported:
+    """Writes an adapted generator for PyTorch.
+
+    Args:
+      adapter: a run's directory or its `adapter.safetensors`; None: nothing was adapted.
+      source: the generator that was adapted: its checkpoint directory, or what `convert.eg3d` reads, or 'miniature'.
+      output: the file to be made, with one of ENDINGS; it appears whole or not at all.
+      force: replaces `output` if it is there.
+      pickle: the original pickle, for a pickle; None: the one that `source` was converted from.
+
+    Raises:
+      ConversionError: in one sentence, what is wrong with the adapter, the source, the pickle or the output.
+    """
+    output = Path(output)
+    _check(output, force)
+    directory, network, leaves = _load(adapter, source)
+    if output.suffix in PICKLE_ENDINGS:
+        if adapter is None:
+            raise ConversionError('without --adapter, a pickle would be a copy of the original; copy it instead.')
+        return _export_pickle(directory, network, leaves, output, pickle)
+    if pickle is not None:
+        raise ConversionError(f'--pickle is for an --output with the ending {PICKLE_ENDINGS[0]}.')
+    arrays = published_arrays(network, leaves)
+    with whole_file(output) as file:
+        if output.suffix == SAFETENSORS_ENDING:
+            write_safetensors(file, arrays)
+        else:
+            _save_with_torch(file, arrays)
+    return Exported(tuple(arrays), sum(array.size for array in arrays.values()))
+
+
+def _check(output: Path, force: bool) -> None:
+    if output.suffix not in ENDINGS:
+        raise ConversionError(f'{output}: expected an --output that ends in {", ".join(ENDINGS)}.')
+    if not output.parent.is_dir():
+        raise ConversionError(f'{output.parent} is no directory, so {output.name} cannot be made in it.')
+    if os.path.lexists(output) and not (force and output.is_file() and not output.is_symlink()):
+        raise ConversionError(f'{output} exists; choose another --output, or replace a file with --force.')
+
+
+def _load(adapter: str | Path | None, source: str | Path) -> tuple[Path, Network, dict[str, np.ndarray]]:
+    """The directory of the source, the source, and the adapted leaves by name, in our layouts."""
+    from adaptation.adapter import AdapterError, load_leaves, load_source
+    from adaptation.config import MINIATURE
+    from adaptation.sources import SourceError, generator_directory
+
+    try:
+        if str(source) == MINIATURE:
+            generator = load_source(MINIATURE)
+            directory = Path(MINIATURE)
+        else:
+            directory = generator_directory(source)
+            if adapter is None and read_record(directory).get('kind') == 'discriminator':
+                return directory, eg3d_jax.load_discriminator(directory), {}
+            generator = load_source(directory)
+        leaves = {} if adapter is None else load_leaves(generator, adapter)
+    except (AdapterError, SourceError, eg3d_jax.CheckpointError) as error:
+        raise ConversionError(str(error)) from None
+    return directory, generator, {name: np.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def published_arrays(network: Network, leaves: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """The whole state dict of a network under the published names and in PyTorch's layouts, the constant filters
+    included.
+
+    Args:
+      network: a generator or a discriminator.
+      leaves: arrays by name that replace the network's own.
+    """
+    own = {name: np.asarray(value[...]) for name, value in eg3d_jax.weight_names(network).items()}
+    arrays = {**own, **(leaves or {})}
+    if isinstance(network, eg3d_jax.DualDiscriminator):
+        table, filters = DISCRIMINATOR, discriminator_filters(arrays)
+    else:
+        doubles = network.config.superresolution.first_block_doubles
+        table, filters = GENERATOR, generator_filters(arrays, doubles)
+    restored = restore_arrays(arrays, table, arrays)  # the names are the same on both sides
+    return dict(sorted({**restored, **dict.fromkeys(filters, RESAMPLE_FILTER)}.items()))
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """What `conversion.json` says, or nothing where there is none."""
+    try:
+        content = json.loads((directory / RECORD_FILE).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _export_pickle(
+    directory: Path, network: Network, leaves: Mapping[str, np.ndarray], output: Path, pickle: str | Path | None
+) -> Exported:
+    record = read_record(directory)
+    if pickle is None and 'path' not in record:
+        raise ConversionError(f'{directory} does not say what it was converted from; name the pickle with --pickle.')
+    original = Path(record['path']) if pickle is None else fetch(pickle, _refuse_directory)
+    if not original.is_file():
+        raise ConversionError(f'{original}: does not exist any more; name the pickle with --pickle.')
+    if output.exists() and output.samefile(original):
+        raise ConversionError(f'{output} is the original itself, which is never overwritten.')
+    adapted = restore_arrays(leaves, GENERATOR, leaves)
+    with whole_file(output) as file, naming(original):
+        shutil.copyfile(original, file)
+        merge(file, record.get('network', NETWORKS[0]), published_arrays(network), adapted)
+    return Exported(tuple(leaves), sum(leaf.size for leaf in leaves.values()), original)
+
+
+def _refuse_directory(names: Sequence[str], named: str | None) -> Selection:
+    if named is None:
+        raise ConversionError('is no file; --pickle names one.')
+    return Selection((named,), named)
+
+
+def _save_with_torch(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    try:
+        import torch  # only for this: reading never needs it
+    except ImportError:
+        raise ConversionError(
+            f"a {', '.join(TORCH_ENDINGS)} needs PyTorch (pip install '.[convert]'); a {SAFETENSORS_ENDING} does not."
+        ) from None
+    torch.save({name: torch.from_numpy(np.array(array, order='C')) for name, array in arrays.items()}, path)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument('--adapter', metavar='DIR_OR_FILE', help='a run, or its adapter.safetensors')
+    parser.add_argument('--source', required=True, metavar='DIR', help='the generator that was adapted')
+    parser.add_argument('--output', required=True, metavar='FILE', help=f'the file to be made: {", ".join(ENDINGS)}')
+    parser.add_argument('--pickle', metavar='S', help='the original, if it is not where it was converted from')
+    parser.add_argument('--force', action='store_true', help='replace an existing file')
+
+    def run(options: argparse.Namespace) -> Exported:
+        return export(options.adapter, options.source, options.output, options.force, pickle=options.pickle)
+
+    command.run(parser, run)
+
+
+if __name__ == '__main__':
+    main()
