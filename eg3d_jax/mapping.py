@@ -53,6 +53,6 @@ class MappingNetwork(nnx.Module):
             x = leaky_relu(getattr(self, f'fc{index}')(x))
         ws = jnp.broadcast_to(x[:, None, :], (x.shape[0], self.num_ws, x.shape[1]))
         mean = self.w_avg[...]
-        truncated = mean + truncation_psi * (ws - mean)
+        truncated = (1.0 - truncation_psi) * mean + truncation_psi * ws  # exactly ws where psi is 1
         is_truncated = jnp.arange(self.num_ws) < (self.num_ws if truncation_cutoff is None else truncation_cutoff)
         return jnp.where(is_truncated[:, None], truncated, ws)
