@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
@@ -108,8 +109,17 @@ def test_size_of_the_miniature():
     assert 0.5e6 < sum(value.size for value in weight_names(generator).values()) < 1.5e6
 
 
+@pytest.fixture
+def unchecked_annotations():
+    """Users have no run-time check of the annotations: the library's own errors have to say what is wrong."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update('jaxtyping_disable', True)
+    yield
+    jaxtyping.config.update('jaxtyping_disable', before)
+
+
 class TestWrongUse:
-    def test_shapes(self, tiny_generator, tiny_z, tiny_cameras):
+    def test_shapes(self, unchecked_annotations, tiny_generator, tiny_z, tiny_cameras):
         ws = tiny_generator.mapping(tiny_z, tiny_cameras)
         planes = tiny_generator.planes(ws)
         with pytest.raises(ValueError, match=r'z must have shape \(3, 8\), got \(3, 7\)'):
