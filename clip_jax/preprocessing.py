@@ -23,18 +23,41 @@ def preprocess(images: Float[Array, 'N H W 3'], resolution: int) -> Float[Array,
     """Resizes the short side to `resolution`, crops the centre and normalises.
 
     Args:
-      images: [N, H, W, 3] RGB in [-1, 1]; what lies outside is clipped, as it would be in a picture file.
+      images: [N, H, W, 3] RGB in [-1, 1]; what lies outside is clipped, as it would be in a picture file, and yet has
+        the gradient that leads back inside (see `saturate`).
       resolution: side of the result in pixels, the model's `vision.image_size`.
 
     Returns:
       [N, R, R, 3] with CLIP's mean and standard deviation taken out.
     """
     rows, columns = _resize_and_crop(images.shape[1], images.shape[2], resolution)
-    x = jnp.clip((images + 1) / 2, 0, 1)
+    x = saturate((images + 1) / 2)
     # Pillow resizes along rows first and stores both results as bytes: the overshoot of the cubic is cut off twice.
-    x = jnp.clip(_resize(columns, x, 'rw,nhwc->nhrc'), 0, 1)
-    x = jnp.clip(_resize(rows, x, 'rh,nhwc->nrwc'), 0, 1)
+    x = saturate(_resize(columns, x, 'rw,nhwc->nhrc'))
+    x = saturate(_resize(rows, x, 'rh,nhwc->nrwc'))
     return (x - jnp.asarray(MEAN, x.dtype)) / jnp.asarray(STD, x.dtype)
+
+
+@jax.custom_vjp
+def saturate(x: Float[Array, '*B']) -> Float[Array, '*B']:
+    """Clips to [0, 1]. The gradient is projected: none that leads further out, and the whole of what leads back.
+
+    A plain clip has no gradient outside: white that a generator has overdone would stay white, whatever a loss says.
+    Reverse-mode differentiable.
+    """
+    return jnp.clip(x, 0, 1)
+
+
+def _saturate_forward(x: Array) -> tuple[Array, Array]:
+    return saturate(x), x
+
+
+def _saturate_backward(x: Array, gradient: Array) -> tuple[Array]:
+    outwards = ((x > 1) & (gradient < 0)) | ((x < 0) & (gradient > 0))  # where descent would go
+    return (jnp.where(outwards, 0, gradient),)
+
+
+saturate.defvjp(_saturate_forward, _saturate_backward)
 
 
 def _resize(weights: np.ndarray, x: Array, equation: str) -> Array:

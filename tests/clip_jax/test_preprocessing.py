@@ -81,3 +81,13 @@ def test_derivative_is_that_of_the_function():
     step = 1e-2  # the function is linear where nothing is clipped, so the step may be large
     measured = (loss(images + step * direction) - loss(images - step * direction)) / (2 * step)
     np.testing.assert_allclose(slope, measured, rtol=2e-3)
+
+
+def test_what_is_too_bright_or_too_dark_can_come_back():
+    images = jnp.stack([jnp.full((8, 8, 3), value) for value in (1.2, -1.2, 0.3)])
+    for sign, reaching in ((1.0, [True, False, True]), (-1.0, [False, True, True])):  # descent lowers, then raises
+        gradient = jax.grad(lambda x, sign=sign: sign * jnp.sum(preprocess(x, 8)))(images)
+        assert [bool(jnp.any(part != 0)) for part in gradient] == reaching
+        inside = np.asarray(gradient)[2]
+        for part, reaches in zip(np.asarray(gradient), reaching, strict=True):
+            np.testing.assert_allclose(part, inside if reaches else 0, atol=1e-6)
