@@ -47,7 +47,7 @@ from miniature.training import fit, write_recipe
 CONFIG = PRESETS['miniature']
 MAPPING_BATCH = 512
 FIELDS = {16: (32, 14), 32: (16, 16), 64: (8, 20)}  # side of the planes -> heads; rays along a side, see `field_rays`
-FIELD_STAGES = ((16, 2200, 1e-2), (32, 2200, 8e-3), (64, 2600, 6e-3))  # side of the planes, steps, learning rate
+FIELD_STAGES = ((16, 2200, 1e-2), (32, 2200, 8e-3), (64, 1400, 6e-3))  # side of the planes, steps, learning rate
 PICTURE_BATCH = 8
 MEAN_W_SAMPLES = 4096
 SMALLEST_VARIANCE = 1e-3
@@ -307,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             for resolution, steps, rate in FIELD_STAGES
         ),
-        Stage('picture', picture_batch, picture_loss, 5000, 4e-3, uses=2),
+        Stage('picture', picture_batch, picture_loss, 4000, 4e-3, uses=2),
     ]
     stages = [stage._replace(steps=max(1, round(stage.steps * options.scale))) for stage in stages]
     options.workdir.mkdir(parents=True, exist_ok=True)
