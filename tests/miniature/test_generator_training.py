@@ -13,6 +13,7 @@ from eg3d_jax import PRESETS, TriPlaneGenerator, cameras
 from miniature import world
 from miniature.field_targets import field_targets
 from miniature.generator_losses import patch_corners, picture_targets, superresolve_patch
+from miniature.generator_training import RATES, Stage, _optimiser, mapping_batch, mapping_loss
 from miniature.training import fit
 
 
@@ -90,3 +91,28 @@ def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path):
 
     with pytest.raises(FloatingPointError, match='bad not finite at step 20'):
         fit(step, jnp.zeros(()), 40, tmp_path, name='test')
+
+
+def test_a_step_moves_every_kind_of_leaf_by_its_rate():
+    stage = Stage('test', mapping_batch, mapping_loss, steps=1000, learning_rate=1e-2)
+    params = {
+        'backbone': {'mapping': {'weight': jnp.ones((6, 4))}, 'const': jnp.ones((4, 4, 8))},
+        'decoder': {'weight': jnp.ones((5, 7))},
+        'superresolution': {'weight': jnp.ones((3, 3, 4, 16)), 'affine': jnp.ones((12, 8)), 'bias': jnp.ones(8)},
+    }
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    gradients = tree.unflatten([jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)])
+    optimiser = _optimiser(stage, params)
+    trained, gradients = ({'params': x, 'readout': jnp.ones((3, 2))} for x in (params, gradients))
+    state = optimiser.init(trained)
+    for _ in range(101):  # to the end of the warm-up
+        updates, state = optimiser.update(gradients, state, trained)
+    moved = jax.tree.map(lambda u: float(jnp.sqrt(jnp.mean(jnp.square(u)))) / stage.learning_rate, updates)['params']
+    assert moved['backbone']['mapping']['weight'] == pytest.approx(RATES['mapping'], rel=0.1)
+    assert moved['decoder']['weight'] == pytest.approx(RATES['decoder'], rel=0.1)
+    for part in (moved['backbone']['const'], *moved['superresolution'].values()):
+        assert part == pytest.approx(1.0, rel=0.25)  # Muon's matrices are orthogonal to about so much
+    kernel = np.asarray(updates['params']['superresolution']['weight']).reshape(-1, 16)
+    values = np.linalg.svd(kernel, compute_uv=False)
+    assert values.max() / values.min() < 2, 'a kernel moves alike in all directions'
