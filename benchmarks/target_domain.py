@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +87,9 @@ def reinhard(images: Images, reference: Float[np.ndarray, 'R R 3']) -> Images:
         lab = color.rgb2lab(np.clip((image + 1.0) / 2.0, 0.0, 1.0))
         mean, spread = lab.mean(axis=(0, 1)), np.maximum(lab.std(axis=(0, 1)), SPREAD_FLOOR)
         moved = (lab - mean) / spread * target.std(axis=0) + target.mean(axis=0)
-        result.append(np.clip(color.lab2rgb(moved), 0.0, 1.0) * 2.0 - 1.0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='.*negative Z values')  # colours that no screen shows: clipped
+            result.append(np.clip(color.lab2rgb(moved), 0.0, 1.0) * 2.0 - 1.0)
     return np.stack(result).astype(np.float32)
 
 

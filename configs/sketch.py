@@ -15,4 +15,5 @@ def get_config() -> config_dict.ConfigDict:
     """The settings of this experiment."""
     config = default_config()
     config.reference.image = 'miniature/references/sketch.png'
+    config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     return config
