@@ -58,10 +58,12 @@ class Workdir:
         """Makes the directory this run's own, or checks that it is.
 
         Raises:
-            ConfigError: it belongs to a run of another config or of other inputs; names each field that differs.
+            ConfigError: it belongs to a run of another config or of other inputs (names each field that differs), or to
+                something else than a run.
             OSError: it cannot be written.
         """
         self.root.mkdir(parents=True, exist_ok=True)
+        self._refuse_foreign()
         if self.config.exists() and self.inputs.exists():
             problems = self._differences(config, hashes)
             if problems:
@@ -69,6 +71,17 @@ class Workdir:
                 raise ConfigError([*problems, advice])
         write_json(self.inputs, hashes)
         write_json(self.config, config.to_dict())
+
+    def _refuse_foreign(self) -> None:
+        """Nothing is written into a directory that holds anything, unless it is a run's."""
+        if self.config.exists() and self.inputs.exists():
+            return
+        found = sorted(path.name for path in self.root.iterdir() if path != self.inputs)  # written first, see `claim`
+        if found:
+            missing = self.inputs.name if self.config.exists() else self.config.name
+            raise ConfigError(
+                [f'--workdir: {self.root} holds {found[0]!r} but no {missing}, so it is no run: give a new one.']
+            )
 
     def _differences(self, config: AdaptationConfig, hashes: dict[str, str]) -> list[str]:
         try:

@@ -16,4 +16,6 @@ def get_config() -> config_dict.ConfigDict:
     config = default_config()
     config.reference.image = 'miniature/references/sketch.png'
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
+    config.phases.phase1.steps = 250
+    config.phases.phase2.steps = 200
     return config

@@ -22,7 +22,7 @@ MODEL_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE})
 
 
 def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
-    """Refuses an output directory that must not be written, before any work is done.
+    """Refuses an output directory that must not be written, before any work is done; makes those that it lies in.
 
     Args:
       output: the directory to be made.
@@ -32,8 +32,10 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
     Raises:
       ConversionError: with what to do instead.
     """
-    if not output.parent.is_dir():
-        raise ConversionError(f'{output.parent} is no directory, so {output.name} cannot be made in it.')
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConversionError(f'{output.parent} cannot be made: {error.strerror}; choose another --output.') from None
     if not os.path.lexists(output):
         return
     if not force:

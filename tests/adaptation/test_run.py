@@ -305,6 +305,21 @@ def test_a_workdir_that_cannot_be_made(command: Command, tmp_path: Path, capsys:
     assert f'error: {tmp_path / "file" / "run"}: Not a directory' in capsys.readouterr().err
 
 
+def test_a_directory_of_something_else_is_left_alone(
+    command: Command, tiny_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    foreign = tmp_path / 'foreign'
+    foreign.mkdir()
+    (foreign / 'config.json').write_text('mine')
+    (foreign / 'weights.safetensors').write_text('mine too')
+    assert command(foreign) == 2
+    assert "holds 'config.json' but no inputs.json, so it is no run" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in foreign.iterdir()} == {
+        'config.json': 'mine',
+        'weights.safetensors': 'mine too',
+    }
+
+
 def test_a_second_signal_ends_at_once():
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)

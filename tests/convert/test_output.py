@@ -43,8 +43,14 @@ def test_existing_file_and_link_are_refused(small_pickle, tmp_path):
     assert (tmp_path / 'file').read_text() == 'mine'
 
 
-def test_missing_parent_is_refused(small_pickle, tmp_path):
-    assert 'is no directory' in refused(small_pickle, tmp_path / 'absent' / 'out')
+def test_missing_parents_are_made(small_pickle, tmp_path):
+    convert.eg3d.convert(small_pickle, tmp_path / 'absent' / 'too' / 'out')
+    assert (tmp_path / 'absent' / 'too' / 'out' / 'weights.safetensors').is_file()
+
+
+def test_a_parent_that_is_a_file_is_refused(small_pickle, tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    assert f'{tmp_path / "file"} cannot be made' in refused(small_pickle, tmp_path / 'file' / 'out')
 
 
 def test_force_replaces_an_earlier_conversion(small_pickle, tmp_path):
