@@ -57,8 +57,12 @@ def load_leaves(generator: TriPlaneGenerator, adapter: str | Path) -> dict[str, 
     """
     directory = Path(adapter)
     directory = directory.parent if directory.suffix == '.safetensors' else directory
-    _check_source(directory, _read_info(directory / INFO_FILE), generator)
-    return _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator))
+    info = _read_info(directory / INFO_FILE)
+    _check_source(directory, info, generator)
+    leaves = _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator))
+    if missing := sorted(set(info['leaves']) - set(leaves)):
+        raise AdapterError(f'{directory / WEIGHTS_FILE} lacks {", ".join(missing)}: copy both files of the run again.')
+    return leaves
 
 
 def save_adapter(
@@ -74,9 +78,15 @@ def save_adapter(
         adapted: the adapted leaves by name.
         source_hash: the source's `fingerprint`.
         training: what else the adapter.json is to say, such as the number of steps done.
+
+    Raises:
+        AdapterError: the disk is full, or the like; an earlier adapter is left as it was.
     """
     with replacing(directory / WEIGHTS_FILE) as temporary:
-        save_file({name: np.asarray(leaf, np.float32) for name, leaf in adapted.items()}, temporary)
+        try:
+            save_file({name: np.asarray(leaf, np.float32) for name, leaf in adapted.items()}, temporary)
+        except SafetensorError as error:
+            raise AdapterError(f'cannot write {directory / WEIGHTS_FILE}: {error}. Is the disk full?') from None
     source_info = {'hash': source_hash, 'config': source.config.to_dict()}
     write_json(directory / INFO_FILE, {'format': FORMAT, **training, 'leaves': sorted(adapted), 'source': source_info})
 
@@ -107,9 +117,14 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise AdapterError(f'cannot read {path}: {error.strerror}') from None
     except ValueError as error:
         raise AdapterError(str(error)) from None
-    if not isinstance(info, dict) or info.get('format') != FORMAT or 'source' not in info:
+    if not isinstance(info, dict) or info.get('format') != FORMAT or not _is_complete(info):
         raise AdapterError(f'{path} is no adapter of format {FORMAT}.')
     return info
+
+
+def _is_complete(info: dict[str, Any]) -> bool:
+    source = info.get('source')
+    return isinstance(info.get('leaves'), list) and isinstance(source, dict) and {'hash', 'config'} <= source.keys()
 
 
 def _check_source(directory: Path, info: dict[str, Any], generator: TriPlaneGenerator) -> None:

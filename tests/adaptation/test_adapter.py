@@ -7,7 +7,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 import adaptation
 import eg3d_jax
@@ -109,3 +110,33 @@ def test_fingerprint_is_of_the_weights_however_they_are_stored(
 def test_with_leaves_refuses_unknown_names(tiny_generator: Generator):
     with pytest.raises(KeyError, match=r'decoder\.net\.1'):
         with_leaves(tiny_generator, {'decoder.net.1': jnp.zeros(())})
+
+
+def test_an_adapter_that_lacks_leaves_is_refused(adapter: Path, tiny_generator: Generator):
+    leaves = load_file(adapter / 'adapter.safetensors')
+    lost = sorted(leaves)[0]
+    save_file({name: leaf for name, leaf in leaves.items() if name != lost}, adapter / 'adapter.safetensors')
+    with pytest.raises(AdapterError, match=f'lacks {lost}: copy both files'):
+        load_adapted(tiny_generator, adapter)
+
+
+@pytest.mark.parametrize('lost', ['leaves', 'source'])
+def test_a_description_that_lacks_fields_is_refused(lost: str, adapter: Path, tiny_generator: Generator):
+    info = json.loads((adapter / 'adapter.json').read_text())
+    info[lost] = {}
+    (adapter / 'adapter.json').write_text(json.dumps(info))
+    with pytest.raises(AdapterError, match=r'adapter\.json is no adapter of format 1'):
+        load_adapted(tiny_generator, adapter)
+
+
+def test_a_full_disk_is_named_and_leaves_the_earlier_adapter(
+    adapter: Path, adapted: dict[str, jnp.ndarray], tiny_generator: Generator, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise SafetensorError('No space left on device')
+
+    before = (adapter / 'adapter.safetensors').read_bytes()
+    monkeypatch.setattr('adaptation.adapter.save_file', full)
+    with pytest.raises(AdapterError, match=r'cannot write .*adapter\.safetensors.*Is the disk full'):
+        save_adapter(adapter, tiny_generator, adapted, fingerprint(tiny_generator), {})
+    assert (adapter / 'adapter.safetensors').read_bytes() == before
