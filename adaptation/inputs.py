@@ -1,6 +1,7 @@
 """What a run starts from: the generator, the encoders and the reference picture that the config names."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from adaptation.config import MINIATURE, AdaptationConfig
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint
 from adaptation.sources import clip_directory
-from eg3d_jax import CameraConfig, CheckpointError, TriPlaneGenerator
+from eg3d_jax import CameraConfig, CheckpointError, RenderingConfig, TriPlaneGenerator
 
 PROJECT = Path(__file__).resolve().parent.parent
 MINIATURE_CLIPS = ('clip_patch8', 'clip_patch16')
@@ -53,13 +54,15 @@ def load_inputs(config: AdaptationConfig) -> Inputs:
         raise ConfigError([f'config.generator: {error}']) from None
     encoders = _load_encoders(config)
     overrides = {name: value for name, value in vars(config.camera).items() if value is not None}
+    camera = replace(generator.config.camera, **overrides)
+    _check_camera(camera, generator.config.rendering)
     layers = _layers(config, encoders)
     hashes = {
         'generator': fingerprint(generator),
         'clip': ' '.join(fingerprint(clip) for clip in encoders),
         'reference.image': hashlib.sha256(reference.tobytes()).hexdigest(),
     }
-    return Inputs(generator, encoders, layers, reference, replace(generator.config.camera, **overrides), hashes)
+    return Inputs(generator, encoders, layers, reference, camera, hashes)
 
 
 def find_file(path: str) -> Path:
@@ -99,6 +102,22 @@ def _clip_directories(config: AdaptationConfig) -> list[Path]:
         else:
             directories.append(clip_directory(entry))
     return directories
+
+
+def _check_camera(camera: CameraConfig, rendering: RenderingConfig) -> None:
+    """Refuses cameras that stand on what they look at, or whose rays end before the planes' cube or begin behind it."""
+    if math.hypot(*camera.pivot) >= camera.radius:
+        raise ConfigError(
+            [f'config.camera.pivot: {camera.pivot} is not inside the sphere of radius {camera.radius} of the cameras']
+        )
+    reach = rendering.box_warp * math.sqrt(3) / 2  # of the cube's corners from the origin
+    if camera.radius - reach >= rendering.ray_end or camera.radius + reach <= rendering.ray_start:
+        raise ConfigError(
+            [
+                f'config.camera.radius: from {camera.radius}, rays of {rendering.ray_start} to {rendering.ray_end} '
+                'meet nothing of what the generator makes; leave it out to take the radius of the generator'
+            ]
+        )
 
 
 def _layers(config: AdaptationConfig, encoders: tuple[clip_jax.Clip, ...]) -> tuple[int, ...]:

@@ -244,6 +244,8 @@ def test_moved_inputs_are_the_same_inputs(run: Path, command: Command, tiny_file
         ('--config.reference.image=FILES/generator/config.json', 'config.reference'),
         ('--config.reference.crop=(0, 0, 50, 50)', 'config.reference'),
         ('--config.phases.phase1.trained=decoder.nett', 'config.phases.phase1.trained'),
+        ('--config.camera.radius=10.0', 'config.camera.radius'),
+        ('--config.camera.pivot=(0.0, 0.0, 2.7)', 'config.camera.pivot'),
     ],
 )
 def test_inputs_that_cannot_be_used_are_named(
