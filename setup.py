@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 PACKAGES = ['eg3d_jax', 'clip_jax', 'adaptation', 'convert', 'miniature']
 
+CONVERT = ['openai-clip>=1.0.1', 'torch>=2.6']  # CLIP's vocabulary; writing .pt files. Reading needs neither
+
 setup(
     name='3d-adapter-jax',
     version='0.1.0',
@@ -36,8 +38,9 @@ setup(
         'tqdm>=4.67',
     ],
     extras_require={
-        'convert': ['openai-clip>=1.0.1', 'torch>=2.6'],  # CLIP's vocabulary; writing .pt files. Reading needs neither
+        'convert': CONVERT,
         'dev': [
+            *CONVERT,
             'beartype>=0.21',
             'mypy>=1.17',
             'pytest>=8.4',

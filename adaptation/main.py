@@ -88,13 +88,14 @@ def _take_config_file(arguments: Sequence[str]) -> tuple[Path, list[str]]:
 def _load(file: Path) -> config_dict.ConfigDict:
     """What the file's `get_config()` returns."""
     try:
-        config = runpy.run_path(str(file))['get_config']()
-    except KeyError as error:
-        raise ConfigError([f'{file}: has no function get_config']) from error
-    except (TypeError, ValueError, AttributeError) as error:  # what a ConfigDict raises
-        line = traceback.extract_tb(error.__traceback__)
-        numbers = [frame.lineno for frame in line if Path(frame.filename) == file]
-        raise ConfigError([f'{file}, line {numbers[-1] if numbers else "?"}: {error}']) from error
+        names = runpy.run_path(str(file))
+        config = names['get_config']() if 'get_config' in names else None
+    except Exception as error:  # the file is the user's: whatever it raises is told by its line
+        numbers = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
+        line = error.lineno if isinstance(error, SyntaxError) else next(reversed(numbers), None)
+        raise ConfigError([f'{file}, line {line or "?"}: {type(error).__name__}: {error}']) from error
+    if 'get_config' not in names:
+        raise ConfigError([f'{file}: has no function get_config'])
     if not isinstance(config, config_dict.ConfigDict):
         raise ConfigError([f'{file}: get_config returns {type(config).__name__}, expected a ConfigDict'])
     return config

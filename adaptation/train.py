@@ -185,10 +185,17 @@ class _Session:
         this = self._this
         directed = any(phase.settings.weights.dir for phase in this.phases)
         images = _source_images(this, self._generate, self._source_key) if directed else iter(())
-        guides = make_guides(this.inputs.encoders, this.inputs.layers, jnp.asarray(this.inputs.reference), images)
+        reference = jnp.asarray(this.inputs.reference)
+        guides = make_guides(this.inputs.encoders, this.inputs.layers, reference, self._until_stopped(images))
         if not all(bool(jnp.isfinite(guide.domain_direction).all()) for guide in guides):
             raise AdaptationError('The source images or the reference have no finite embedding: check the checkpoints.')
         return Constants(self._source, guides)
+
+    def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
+        for batch in batches:
+            if self._stop.requested:
+                raise Interrupted('Stopped before the next step; there is nothing new to save.')
+            yield batch
 
     def _step(
         self, step: Step, state: TrainState, constants: Constants, phase: Phase

@@ -198,6 +198,23 @@ class TestCommandLine:
         assert main([f'--config={file}']) == 2
         assert 'batch_size' in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ('text', 'problem'),
+        [
+            ('def get_config(:\n', 'line 1: SyntaxError'),
+            ('import no_such_package\n', 'line 1: ModuleNotFoundError'),
+            ("def get_config():\n    return {}['missing']\n", "line 2: KeyError: 'missing'"),
+            ('{"seed": 1}\n', 'has no function get_config'),
+        ],
+    )
+    def test_a_broken_config_file_is_told_by_its_line(
+        self, text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        (tmp_path / 'mine.py').write_text(text)
+        assert main([f'--config={tmp_path / "mine.py"}']) == 2
+        assert f'error: {tmp_path / "mine.py"}' in (error := capsys.readouterr().err)
+        assert problem in error
+
     def test_help(self, capsys: pytest.CaptureFixture[str]):
         assert main(['--help']) == 0
         assert 'python -m adaptation.main --config=configs/sketch.py' in capsys.readouterr().out

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,24 @@ def test_a_stopped_run_resumes_to_the_same_numbers(
     assert metrics(workdir) == metrics(run)
     for name in ('adapter.safetensors', 'samples/000000.png', 'samples/000004.png'):
         assert (workdir / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_ctrl_c_is_heard_while_the_source_domain_is_measured(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    drawn = []
+    real = train._source_images
+
+    def source_images(*arguments: Any) -> Iterator[Any]:
+        for batch in real(*arguments):
+            drawn.append(batch)
+            signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(train, '_source_images', source_images)
+    assert command(tmp_path / 'run') == 130
+    assert len(drawn) == 1, 'no batch after the first'
+    assert 'Stopped before the next step' in capsys.readouterr().err
 
 
 def test_each_phase_says_how_many_parameters_it_trains(
