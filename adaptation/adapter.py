@@ -62,6 +62,8 @@ def load_leaves(generator: TriPlaneGenerator, adapter: str | Path) -> dict[str, 
     leaves = _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator))
     if missing := sorted(set(info['leaves']) - set(leaves)):
         raise AdapterError(f'{directory / WEIGHTS_FILE} lacks {", ".join(missing)}: copy both files of the run again.')
+    if surplus := sorted(set(leaves) - set(info['leaves'])):
+        raise AdapterError(f'{directory / INFO_FILE} knows nothing of {", ".join(surplus)}: copy both files again.')
     return leaves
 
 
@@ -124,7 +126,13 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 def _is_complete(info: dict[str, Any]) -> bool:
     source = info.get('source')
-    return isinstance(info.get('leaves'), list) and isinstance(source, dict) and {'hash', 'config'} <= source.keys()
+    return (
+        isinstance(info.get('leaves'), list)
+        and bool(info['leaves'])
+        and isinstance(source, dict)
+        and 'hash' in source
+        and isinstance(source.get('config'), dict)
+    )
 
 
 def _check_source(directory: Path, info: dict[str, Any], generator: TriPlaneGenerator) -> None:
@@ -147,4 +155,4 @@ def _read_leaves(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
     misfits = [name for name, leaf in leaves.items() if name not in expected or expected[name].shape != leaf.shape]
     if misfits:
         raise AdapterError(f'{path} does not fit the generator: {", ".join(sorted(misfits))}.')
-    return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
+    return {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}

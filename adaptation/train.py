@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from adaptation.adapter import WEIGHTS_FILE, save_adapter
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig
-from adaptation.errors import AdaptationError, Interrupted
+from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.guidance import make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
@@ -67,7 +67,7 @@ def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -
         The path of the finished `adapter.safetensors`; see `adaptation.load_adapted`.
 
     Raises:
-        ConfigError: settings that cannot be met, or a working directory of another run.
+        ConfigError: settings that cannot be met, a phase that trains nothing, or a working directory of another run.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
         AdaptationError: a loss or gradient that is not finite, or a checkpoint that cannot be written or read.
         OSError: the working directory cannot be written.
@@ -81,6 +81,8 @@ def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -
     with Checkpoints(this.workdir.checkpoints) as checkpoints, StopRequest() as stop:
         done = checkpoints.last or 0
         if done == this.steps:
+            if not this.adapter.exists():
+                _Session(this, checkpoints, stop).save_again()
             say(f'This run is finished: all {done} steps are done. The adapter is {this.adapter}.')
             return this.adapter
         say(*banner(this, parameters, done))
@@ -169,6 +171,11 @@ class _Session:
                     f'Stopped after step {done} of {this.steps}; everything is saved in {this.workdir.root}.'
                 )
 
+    def save_again(self) -> None:
+        """Writes the adapter of the last checkpoint."""
+        state = self._start()
+        self._save(int(state.step), state)
+
     def _start(self) -> TrainState:
         """The state of the last checkpoint, or the first one."""
         done = self._checkpoints.last or 0
@@ -204,6 +211,8 @@ class _Session:
         state, metrics = step(state, constants, self._key)
         values = {name: float(metrics[name]) for name in METRICS if name in metrics}
         _refuse_nan(values, phase, int(state.step), self._checkpoints)
+        if int(state.step) == phase.start + 1:
+            _refuse_no_gradient(values, phase)
         return state, {**values, 'step_time': time.perf_counter() - started}
 
     def _record(self, done: int, phase: Phase, values: dict[str, float], state: TrainState, log: RunLog) -> None:
@@ -252,6 +261,17 @@ def _refuse_nan(values: dict[str, float], phase: Phase, step: int, checkpoints: 
         f'In step {step} ({phase.name}) {what} is {values[(parts or broken)[0]]}; {kept}. '
         f'Lower config.phases.{phase.name}.learning_rate and start again in another --workdir.'
     )
+
+
+def _refuse_no_gradient(values: dict[str, float], phase: Phase) -> None:
+    """Stops a phase that would train nothing at all."""
+    if values['gradient_norm'] == 0:
+        raise ConfigError(
+            [
+                f'config.phases.{phase.name}: its losses have no gradient in {", ".join(phase.settings.trained)}: train '
+                'other parts of the generator, or give dir or dis a weight'
+            ]
+        )
 
 
 def _count(leaves: Iterable[Array]) -> str:

@@ -1,7 +1,7 @@
 """An adapted generator -> a file for PyTorch: a state dict, or a copy of the pickle that its source came from.
 
-    python -m convert.export --adapter=runs/sketch --source=weights/ffhq --output=adapted.pkl
-    python -m convert.export --adapter=runs/sketch --source=weights/ffhq --output=adapted.pt
+    python -m convert.export --adapter=runs/ffhq512_sketch --source=weights/ffhq --output=adapted.pkl
+    python -m convert.export --adapter=runs/ffhq512_sketch --source=weights/ffhq --output=adapted.pt
 
 For `.pt`, `.pth` and `.safetensors` it is the whole network's state dict under the published names. For `.pkl` the
 original pickle is copied, and in the copy nothing but the bytes of the adapted arrays (Tri-D and G2) is replaced:

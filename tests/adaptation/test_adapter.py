@@ -120,6 +120,14 @@ def test_an_adapter_that_lacks_leaves_is_refused(adapter: Path, tiny_generator: 
         load_adapted(tiny_generator, adapter)
 
 
+def test_an_adapter_with_leaves_that_its_description_lacks_is_refused(adapter: Path, tiny_generator: Generator):
+    info = json.loads((adapter / 'adapter.json').read_text())
+    surplus = info['leaves'].pop()
+    (adapter / 'adapter.json').write_text(json.dumps(info))
+    with pytest.raises(AdapterError, match=f'knows nothing of {surplus}'):
+        load_adapted(tiny_generator, adapter)
+
+
 @pytest.mark.parametrize('lost', ['leaves', 'source'])
 def test_a_description_that_lacks_fields_is_refused(lost: str, adapter: Path, tiny_generator: Generator):
     info = json.loads((adapter / 'adapter.json').read_text())

@@ -160,6 +160,19 @@ class TestFinished:
         assert (run / 'metrics.jsonl').read_bytes() == before
 
 
+def test_a_lost_adapter_is_made_again_from_the_checkpoint(run: Path, command: Command, tmp_path: Path):
+    copy = shutil.copytree(run, tmp_path / 'copy')
+    (copy / 'adapter.safetensors').unlink()
+    assert command(copy) == 0
+    assert (copy / 'adapter.safetensors').read_bytes() == (run / 'adapter.safetensors').read_bytes()
+
+
+def test_a_phase_that_trains_nothing_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    silent = 'superresolution.block1.conv1.noise_strength'  # G2's noise is off
+    assert command(tmp_path / 'run', f'--config.phases.phase2.trained={silent}') == 2
+    assert f'error: config.phases.phase2: its losses have no gradient in {silent}' in capsys.readouterr().err
+
+
 def test_a_stopped_run_resumes_to_the_same_numbers(
     run: Path,
     command: Command,
