@@ -268,8 +268,8 @@ def _refuse_no_gradient(values: dict[str, float], phase: Phase) -> None:
     if values['gradient_norm'] == 0:
         raise ConfigError(
             [
-                f'config.phases.{phase.name}: its losses have no gradient in {", ".join(phase.settings.trained)}: train '
-                'other parts of the generator, or give dir or dis a weight'
+                f'config.phases.{phase.name}: its losses have no gradient in {", ".join(phase.settings.trained)}: '
+                'train other parts of the generator, or give dir or dis a weight'
             ]
         )
 
