@@ -25,7 +25,8 @@ def direction_loss(
 ) -> Float[Array, '']:
     """Domain direction regularisation: images move in the embedding space as the domains do.
 
-    L_dir = mean_n (1 - cos(E(I_t) - E(I_s), d_dom)), in [0, 2]. It is 1 where nothing has moved yet.
+    L_dir = mean_n (1 - cos(E(I_t) - E(I_s), d_dom)), in [0, 2]. The cosine of a move shorter than `SHORTEST_MOVE`
+    is scaled by its length over that: the loss is linear there, and 1 where nothing has moved yet.
 
     Args:
         adapted: unit-norm embeddings E(I_t) of the adapted generator's images.

@@ -32,11 +32,8 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
     Raises:
       ConversionError: with what to do instead.
     """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConversionError(f'{output.parent} cannot be made: {error.strerror}; choose another --output.') from None
     if not os.path.lexists(output):
+        _make_parents(output)
         return
     if not force:
         raise ConversionError(f'{output} exists; choose another --output, or replace it with --force.')
@@ -47,6 +44,13 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
         raise ConversionError(
             f'{output} holds {foreign[0]!r}, which no conversion wrote, so --force does not replace it.'
         )
+
+
+def _make_parents(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConversionError(f'{output.parent} cannot be made: {error.strerror}; choose another --output.') from None
 
 
 @contextmanager
