@@ -28,7 +28,7 @@ from convert.eg3d_sources import NETWORKS
 from convert.engine import restore_arrays
 from convert.errors import ConversionError, naming
 from convert.merge import merge
-from convert.output import RECORD_FILE, whole_file
+from convert.output import RECORD_FILE, make_parents, whole_file
 from convert.safetensors_files import write_safetensors
 from convert.sources import Selection, fetch
 
@@ -101,10 +101,9 @@ def export(
 def _check(output: Path, force: bool) -> None:
     if output.suffix not in ENDINGS:
         raise ConversionError(f'{output}: expected an --output that ends in {", ".join(ENDINGS)}.')
-    if not output.parent.is_dir():
-        raise ConversionError(f'{output.parent} is no directory, so {output.name} cannot be made in it.')
     if os.path.lexists(output) and not (force and output.is_file() and not output.is_symlink()):
         raise ConversionError(f'{output} exists; choose another --output, or replace a file with --force.')
+    make_parents(output)
 
 
 def _load(adapter: str | Path | None, source: str | Path) -> tuple[Path, Network, dict[str, np.ndarray]]:

@@ -33,7 +33,7 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
       ConversionError: with what to do instead.
     """
     if not os.path.lexists(output):
-        _make_parents(output)
+        make_parents(output)
         return
     if not force:
         raise ConversionError(f'{output} exists; choose another --output, or replace it with --force.')
@@ -46,7 +46,12 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
         )
 
 
-def _make_parents(output: Path) -> None:
+def make_parents(output: Path) -> None:
+    """Makes the directories that an output is to lie in.
+
+    Raises:
+      ConversionError: one of them cannot be made.
+    """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

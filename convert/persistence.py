@@ -1,7 +1,8 @@
 """The modules inside a published EG3D pickle, as inert records.
 
 Most are written by `torch_utils.persistence`: a dictionary of their class's name, the Python source of its module, and
-their `__dict__`. The source is never compiled. Others are written as plain objects of classes with known names.
+their `__dict__`. The source is never compiled (see `convert.embedded_source`). Others are written as plain objects of
+classes with known names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from convert.embedded_source import refuse_planted
 from convert.errors import ConversionError
 from convert.torch_files import FILE_NAMES, NestedStorage, Tensor
 from convert.unpickler import Call, Inert, Names, Places, PlainDict, from_table, read_pickle
@@ -61,6 +63,9 @@ def _persistent_module(meta: Any) -> Module:
     name = meta.get('class_name')
     if not isinstance(name, str):
         raise ConversionError('is damaged: a persistent object has no class name.')
+    source = meta.get('module_src')
+    if isinstance(source, str):
+        refuse_planted(source, name)
     module = _module_class(name)()
     module.__setstate__(meta.get('state'))
     return module

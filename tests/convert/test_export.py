@@ -272,11 +272,16 @@ class TestStateDict:
             assert bits(tensor.numpy()) == bits(expected[name]), name
 
 
+def test_missing_parents_are_made(directory, tmp_path):
+    convert.export.export(None, directory, tmp_path / 'absent' / 'too' / 'it.safetensors')
+    assert (tmp_path / 'absent' / 'too' / 'it.safetensors').is_file()
+
+
 class TestRefusals:
     def test_outputs(self, directory, adapter, small_pickle, tmp_path):
         assert 'ends in .pkl, .pickle, .pt, .pth, .safetensors' in refused(adapter, directory, tmp_path / 'it.zip')
-        assert 'is no directory' in refused(adapter, directory, tmp_path / 'absent' / 'it.pt')
         (tmp_path / 'it.pt').write_text('mine')
+        assert 'cannot be made' in refused(adapter, directory, tmp_path / 'it.pt' / 'it.pt')
         assert 'with --force' in refused(adapter, directory, tmp_path / 'it.pt')
         assert (tmp_path / 'it.pt').read_text() == 'mine'
         convert.export.export(adapter, directory, tmp_path / 'it.pt', True)

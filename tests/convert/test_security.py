@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
@@ -129,13 +130,54 @@ def test_attacks_are_refused(canary, tmp_path, name, carrier):
     assert f"asks for '{name}', which no known checkpoint needs" in message
 
 
-def test_planted_source_is_not_executed(canary, tmp_path, small_arguments, monkeypatch):
-    source = f'open({str(canary)!r}, "w").close()\n'
-    exec(compile(source, 'module_src', 'exec'))
-    canary.unlink()  # so much would have happened
+def _write_with_source(path, arguments, source, monkeypatch):
     monkeypatch.setattr(eg3d_pickle, 'MODULE_SOURCE', source)
-    eg3d_pickle.write_pickle(tmp_path / 'it.pkl', small_arguments, whole=False)
-    assert source.encode() in (tmp_path / 'it.pkl').read_bytes()
+    eg3d_pickle.write_pickle(path, arguments, whole=False)
+    assert source.encode() in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ('source', 'name'),
+    [
+        ('open({canary!r}, "w").close()\n', 'open'),
+        ('import os\nos.system("touch {canary}")\n', 'os.system'),
+        ('import os as system\nsystem.system("touch {canary}")\n', 'os.system'),
+        ('from os import system as run\nrun("touch {canary}")\n', 'os.system'),
+        ('__import__("os").system("touch {canary}")\n', '__import__.system'),
+        ('exec("import os; os.mknod({canary!r})")\n', 'exec'),
+        ('class Network:\n    size = __import__("pathlib").Path({canary!r}).touch()\n', '__import__.Path.touch'),
+        ('def f(x=open({canary!r}, "w").close()):\n    pass\n', 'open'),
+        ('def f():\n    open({canary!r}, "w").close()\nif True:\n    f()\n', 'open'),
+        ('import os\nos.mknod({canary!r})\n@os.system\ndef f():\n    pass\n', 'os.mknod'),
+    ],
+)
+def test_planted_source_is_refused(canary, tmp_path, small_arguments, monkeypatch, source, name):
+    source = source.format(canary=str(canary))
+    with contextlib.suppress(TypeError):
+        exec(compile(source, 'module_src', 'exec'), {})
+    canary.unlink()  # so much would have happened
+    (tmp_path / 'made').mkdir()
+    _write_with_source(tmp_path / 'made' / 'it.pkl', small_arguments, source, monkeypatch)
+    (tmp_path / 'read').mkdir()
+    message = refused(convert.eg3d.convert, (tmp_path / 'made' / 'it.pkl').read_bytes(), tmp_path / 'read')
+    assert repr(name) in message
+    assert 'when it is loaded (class ' in message
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    'source',
+    [
+        'raise RuntimeError("executed")\n',
+        'this is not Python (\n',
+        'import os, math, torch\nfrom torch_utils import misc, persistence\nsize = math.log2(4)\n'
+        'path = os.path.join("a", "b")\nweights = torch.zeros([2])\n'
+        '@persistence.persistent_class\nclass Network(torch.nn.Module):\n'
+        '    @torch.no_grad()\n    def load(self, path):\n        return open(path), os.system, eval\n',
+    ],
+)
+def test_a_source_without_calls_into_the_system_is_text(canary, tmp_path, small_arguments, monkeypatch, source):
+    _write_with_source(tmp_path / 'it.pkl', small_arguments, source, monkeypatch)
     convert.eg3d.convert(tmp_path / 'it.pkl', tmp_path / 'out')
     assert not canary.exists()
 
