@@ -64,7 +64,8 @@ def _planted(source: str) -> tuple[str, int] | None:
         for function in _calls(waiting.pop()):
             name = _dotted(function, names)
             if _is_refused(name):
-                return name, function.lineno
+                root = name.split('.')[0]
+                return (root if root in REFUSED_BUILTINS else name), function.lineno
             if name in functions and name not in followed:  # what is defined here and called while loading
                 followed.add(name)
                 waiting += functions[name].body
