@@ -2,6 +2,8 @@
 
     python -m benchmarks.target_domain --workdir=runs/sketch --style=sketch [--samples=512] [--seed=0] [--output=FILE]
 
+Several --workdir, of adaptations with other seeds or to other references of the same style, give the medians as well.
+
 Because the miniature's world can draw any head in any style, the target domain is known: Frechet distances are taken
 between samples and true renderings of other heads in the style, in the embedding of a network that guidance never sees.
 Beside the adapted generator stand its source, two answers that need no training (the reference itself in place of every
@@ -17,9 +19,9 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -200,23 +202,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.target_domain', description=(__doc__ or '').split('\n')[0]
     )
-    parser.add_argument('--workdir', type=Path, required=True, help='of a finished adaptation of the miniature')
+    parser.add_argument(
+        '--workdir', type=Path, required=True, action='append', help='of a finished adaptation; may be repeated'
+    )
     parser.add_argument('--style', choices=world.STYLES, required=True, help='which the reference was drawn in')
     parser.add_argument('--samples', type=int, default=SAMPLES)
     parser.add_argument('--seed', type=int, default=0, help='of samples and true renderings')
-    parser.add_argument('--output', type=Path, help='JSON file (default: WORKDIR/target_domain.json)')
+    parser.add_argument('--output', type=Path, help='JSON file (default: target_domain.json in the first workdir)')
     options = parser.parse_args(arguments)
-    config = read_config(json.loads((options.workdir / 'config.json').read_text()))
-    source = load_source(config.generator)
-    domain = TargetDomain.of(options.style, options.samples, source.config.camera, options.seed)
-    reference = _resize(
-        clip_jax.load_image(find_file(config.reference.image), config.reference.crop), domain.judge.config.resolution
-    )
-    report = measure(domain, source, load_adapted(source, options.workdir), reference, options.seed)
-    text = json.dumps(report, indent=2)
-    (options.output or options.workdir / 'target_domain.json').write_text(text + '\n')
+    domain, reports = None, []
+    for workdir in options.workdir:
+        config = read_config(json.loads((workdir / 'config.json').read_text()))
+        source = load_source(config.generator)
+        domain = domain or TargetDomain.of(options.style, options.samples, source.config.camera, options.seed)
+        picture = clip_jax.load_image(find_file(config.reference.image), config.reference.crop)
+        reference = _resize(picture, domain.judge.config.resolution)
+        report = measure(domain, source, load_adapted(source, workdir), reference, options.seed)
+        reports.append({**report, 'reference': config.reference.image, 'training_seed': config.seed})
+    result = reports[0] if len(reports) == 1 else {'runs': reports, 'median': medians(reports)}
+    text = json.dumps(result, indent=2)
+    (options.output or options.workdir[0] / 'target_domain.json').write_text(text + '\n')
     print(text)
     return 0
+
+
+def medians(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median over runs of every measured number; words, counts and seeds are left out."""
+    result: dict[str, Any] = {}
+    for name, value in reports[0].items():
+        values = [report[name] for report in reports]
+        if isinstance(value, Mapping):
+            result[name] = medians(values)
+        elif isinstance(value, float):
+            result[name] = float(np.median(values))
+    return result
 
 
 def _resize(image: Float[np.ndarray, 'R R 3'], resolution: int) -> Float[np.ndarray, 'S S 3']:

@@ -36,10 +36,10 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    'patch8': Recipe('miniature', steps=1100, keep=0.5),
+    'patch8': Recipe('miniature', steps=1000, keep=0.5),
     'patch16': Recipe('miniature/16', steps=1200, keep=1.0),
 }
-HEADS = 768
+HEADS = 1024
 BATCH = 32
 LEARNING_RATE = 2e-3
 CHECKPOINT_EVERY = 100  # steps

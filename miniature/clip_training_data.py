@@ -1,7 +1,8 @@
 """Pictures of the world in every style, with captions: what the miniature's CLIP is trained and measured on.
 
-The styles are the world's own and three treatments of its photo. A treatment is a style with a name of its own, never
-an augmentation: a CLIP that is shown blurred pictures under the words of sharp ones goes blind to blur.
+The styles are the world's own, three treatments of its photo and one of its sketch, through which the photo's colours
+shine. A treatment is a style with a name of its own, never an augmentation: a CLIP that is shown blurred pictures under
+the words of sharp ones goes blind to blur, and one that has only seen grey sketches does not mind coloured ones.
 
 Letters: N heads, S styles, R pixels along a side, K captions of a picture, L tokens of a caption, A attributes,
 T patches of a picture, P parts of a head.
@@ -31,11 +32,13 @@ RENDER_BATCH = 16
 TEXTS = 4  # captions written for each picture
 CAMERA_SPREAD = 1.3  # cameras are this much wider than those that pictures are generated with
 
-TREATMENTS = ('blurred', 'grey', 'sepia')
+TREATMENTS = ('blurred', 'grey', 'sepia')  # of the photo; beside them 'tinted', of the sketch
 STYLES = tuple(world.STYLE_PHRASES)
 BLUR = (0.8, 2.5)  # standard deviation in pixels of RESOLUTION, drawn evenly
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 SEPIA = np.array([1.08, 0.90, 0.66], np.float32)  # a grey of 1 turns into this, clipped
+
+TINT = (0.3, 1.0)  # share of the photo's colour in a tinted sketch, drawn evenly
 
 ROUNDING = 2  # levels of 255
 
@@ -128,6 +131,15 @@ def treat(
     return grey if treatment == 'grey' else np.minimum(grey * SEPIA, 1)
 
 
+def tint(
+    sketches: Float[np.ndarray, 'N R R 3'], photos: Float[np.ndarray, 'N R R 3'], rng: np.random.Generator
+) -> Float[np.ndarray, 'N R R 3']:
+    """Sketches in [0, 1] with some of the colour of the photos of the same heads."""
+    share = rng.uniform(*TINT, (len(photos), 1, 1, 1))
+    colour = photos - (photos @ LUMA)[..., None]
+    return np.clip(sketches + share * colour * (sketches @ LUMA)[..., None], 0, 1)
+
+
 def _latents(key: PRNGKeyArray, batch: int | Array) -> Float[Array, 'N Z']:
     return jax.random.normal(jax.random.fold_in(key, 2 * batch), (RENDER_BATCH, world.LATENT_SIZE))
 
@@ -139,6 +151,7 @@ def _pictures(key: PRNGKeyArray, batch: int) -> UInt8[np.ndarray, 'N S R R 3']:
     drawn = {style: (images + 1) / 2 for style, images in drawn.items()}
     rng = np.random.default_rng([int(jax.random.bits(key)), batch])
     drawn |= {name: treat(drawn['photo'], name, rng) for name in TREATMENTS}
+    drawn['tinted'] = tint(drawn['sketch'], drawn['photo'], rng)
     images = np.stack([drawn[style] for style in STYLES], axis=1)
     return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
 

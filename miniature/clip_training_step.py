@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from clip_jax import Clip, preprocess
 from miniature.clip_training_data import Pool
+from miniature.optimisers import is_matrix, muon
 
 # Beside the contrastive loss stand three readouts, linear and dropped afterwards: a transformer of this size would need
 # many times the steps to find by contrast alone what a picture and a caption consist of.
@@ -160,20 +161,27 @@ def _unit(x: Float[Array, 'B D']) -> Float[Array, 'B D']:
 
 
 def make_optimiser(steps: int, learning_rate: float) -> optax.GradientTransformation:
-    """AdamW with warm-up and cosine decay; only matrices decay."""
+    """Muon for matrices, Adam for the rest, with warm-up and cosine decay; only matrices decay."""
     warmup = max(1, steps // 15)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, learning_rate, warmup, max(steps, warmup + 1), 0.01 * learning_rate
     )
-    return optax.chain(
-        optax.clip_by_global_norm(CLIP_NORM),
-        optax.adamw(
-            schedule,
-            b2=0.98,
-            weight_decay=WEIGHT_DECAY,
-            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-        ),
-    )
+    kinds = {
+        'matrix': optax.chain(muon(), optax.add_decayed_weights(WEIGHT_DECAY)),
+        'other': optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.scale_by_adam(b2=0.98)),
+    }
+    return optax.chain(optax.partition(kinds, _kinds), optax.scale_by_learning_rate(schedule))
+
+
+def _kinds(params: dict[str, Any]) -> Any:
+    """Embeddings of words, positions and patches, and the readouts, have rows of their own: not matrices to Muon."""
+
+    def kind(path: tuple, leaf: Array) -> str:
+        names = '/'.join(str(getattr(part, 'key', part)) for part in path)
+        inner = names.startswith('clip') and 'embedding' not in names
+        return 'matrix' if inner and is_matrix(leaf) else 'other'
+
+    return jax.tree_util.tree_map_with_path(kind, params)
 
 
 def make_step(

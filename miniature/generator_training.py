@@ -7,8 +7,7 @@ head's attributes; the tri-plane field at points in space, without ray marching,
 sees four times the heads; field and pictures together, through volume rendering and G2. The generator and the world get
 the same latents, so that every latent has a true head.
 
-Matrices and kernels of the backbone and G2 are trained by Muon (orthogonalised momentum), which lowers the field's
-errors further than Adam in the same time.
+With ``--initial`` the coarse planes are skipped: what was learnt there is in the given weights already.
 """
 
 import argparse
@@ -25,11 +24,11 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
-from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from PIL import Image
 
-from eg3d_jax import PRESETS, TriPlaneGenerator, cameras, save_generator
+from eg3d_jax import PRESETS, TriPlaneGenerator, cameras, load_generator, save_generator
 from eg3d_jax.huge_pages import restart_with_huge_pages
+from eg3d_jax.layers import FullyConnected
 from miniature import views, world
 from miniature.field_targets import FieldTargets, field_rays, field_targets
 from miniature.generator_losses import (
@@ -42,7 +41,8 @@ from miniature.generator_losses import (
     total,
 )
 from miniature.generator_quality import CAMERA_SPREAD, measure
-from miniature.training import fit, write_recipe
+from miniature.optimisers import is_matrix, muon
+from miniature.training import fit, read_recipe, write_recipe
 
 CONFIG = PRESETS['miniature']
 MAPPING_BATCH = 512
@@ -54,8 +54,9 @@ SMALLEST_VARIANCE = 1e-3
 CLIP_NORM = 2.0
 AVERAGING = 0.998  # of the weights, over steps
 # Learning rates relative to the base rate. The mapping network stores its weights 100 times larger than it uses them.
-RATES = {'mapping': 50.0, 'decoder': 2.0, 'rest': 1.0}
-ALONE_RATES = {**RATES, 'mapping': 200.0}  # while nothing else depends on w
+RATES = {'mapping': 10.0, 'decoder': 2.0, 'rest': 1.0}
+ALONE_RATES = {**RATES, 'mapping': 100.0}  # while nothing else depends on w
+COMPARED_LATENTS = 8192  # whose w tell how a mapping network has changed
 
 
 class State(NamedTuple):
@@ -171,33 +172,27 @@ def _draw(n: int, key: PRNGKeyArray) -> tuple[Array, Array]:
 
 
 def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
-    """Muon for the matrices and kernels of backbone and G2, Adam for the rest, both in steps of a root mean square of
-    about the learning rate times `RATES`."""
+    """Muon for the matrices and kernels of mapping, backbone and G2, Adam for the rest, both in steps of a root mean
+    square of about the learning rate times the stage's rate of the part."""
 
     def label(path: tuple, leaf: Array) -> str:
         names = {str(getattr(part, 'key', part)) for part in path}
-        other = next((name for name in RATES if name in names), None)
-        return other or ('matrix' if leaf.ndim in (2, 4) and 'const' not in names else 'rest')
+        part = next((name for name in RATES if name in names), 'rest')
+        return f'{part} {"matrix" if is_matrix(leaf) and not names & {"const", "decoder"} else "other"}'
 
-    labels = {'params': jax.tree_util.tree_map_with_path(label, params), 'readout': 'rest'}
+    labels = {'params': jax.tree_util.tree_map_with_path(label, params), 'readout': 'rest other'}
     warmup = min(100, stage.steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, stage.learning_rate, warmup, stage.steps, 0.02 * stage.learning_rate
     )
     adam = optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.scale_by_adam(b1=0.9, b2=0.99))
-    rates = {name: optax.chain(adam, optax.scale(rate)) for name, rate in stage.rates.items()}
-    muon = optax.chain(scale_by_muon(weight_dimension_numbers=_matrix_axes), optax.stateless(_unit_rms))
-    return optax.chain(optax.partition({'matrix': muon, **rates}, labels), optax.scale_by_learning_rate(schedule))
-
-
-def _matrix_axes(params: Any) -> Any:
-    """Which axes are inputs and which are outputs: kernels are [k, k, I, O], matrices [I, O]."""
-    return jax.tree.map(lambda leaf: MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1), params)
-
-
-def _unit_rms(updates: Any, params: Any) -> Any:
-    """Orthogonal matrices brought to a root mean square of 1."""
-    return jax.tree.map(lambda u: u * max(u.size // u.shape[-1], u.shape[-1]) ** 0.5, updates)
+    kinds = {'matrix': muon(), 'other': adam}
+    parts = {
+        f'{part} {kind}': optax.chain(transformation, optax.scale(rate))
+        for part, rate in stage.rates.items()
+        for kind, transformation in kinds.items()
+    }
+    return optax.chain(optax.partition(parts, labels), optax.scale_by_learning_rate(schedule))
 
 
 def make_step(
@@ -235,12 +230,37 @@ def make_step(
     return step
 
 
-def train(stages: list[Stage], workdir: Path, seed: int) -> tuple[TriPlaneGenerator, float]:
+def carry_over(generator: TriPlaneGenerator, before: Array, after: Array) -> None:
+    """Lets each affine layer read off the w of a changed mapping network what it read off the old one's.
+
+    Args:
+        generator: changed in place.
+        before: [N, D], w of some latents by the old mapping network.
+        after: [N, D], w of the same latents by the new one.
+    """
+    line = jnp.linalg.lstsq(jnp.concatenate([after, jnp.ones((len(after), 1))], axis=1), before)[0]  # [D + 1, D]
+    for path, layer in nnx.iter_modules(generator):
+        if path and path[-1] == 'affine':
+            assert isinstance(layer, FullyConnected)
+            weight = layer.weight[...]
+            layer.weight[...] = line[:-1] @ weight
+            layer.bias[...] = layer.bias[...] + line[-1] @ weight * (layer.weight_gain / layer.bias_gain)
+
+
+def _some_w(generator: TriPlaneGenerator, n: int, seed: int) -> Array:
+    """[N, D], w of n latents that depend on the seed alone."""
+    z = jax.random.normal(jax.random.key(seed), (n, generator.config.z_dim))
+    return generator.mapping(z, jnp.zeros((n, 25)))[:, 0]
+
+
+def train(
+    stages: list[Stage], workdir: Path, seed: int, initial: TriPlaneGenerator | None = None
+) -> tuple[TriPlaneGenerator, float]:
     """Run the stages; returns the generator of averaged weights, with its mean w, and the seconds of training."""
-    generator = TriPlaneGenerator(CONFIG, rngs=nnx.Rngs(seed))
+    generator = initial or TriPlaneGenerator(CONFIG, rngs=nnx.Rngs(seed))
     synthesis = generator.backbone.synthesis
-    for resolution in synthesis.block_resolutions[1:]:  # finer planes start where the coarser ones ended
-        weight = getattr(synthesis, f'b{resolution}').torgb.weight
+    for resolution in synthesis.block_resolutions[1:] if initial is None else ():
+        weight = getattr(synthesis, f'b{resolution}').torgb.weight  # finer planes start where the coarser ones ended
         weight[...] = jnp.zeros_like(weight[...])
     graphdef, params, *rest = nnx.split(generator, nnx.Param, ...)
     (buffers,) = rest
@@ -248,8 +268,9 @@ def train(stages: list[Stage], workdir: Path, seed: int) -> tuple[TriPlaneGenera
     seconds = 0.0
     for number, stage in enumerate(stages):
         optimiser = _optimiser(stage, params)
-        initial = optimiser.init({'params': params, 'readout': readout})
-        state = State(params, readout, jax.tree.map(jnp.copy, params), initial)
+        optimiser_state = optimiser.init({'params': params, 'readout': readout})
+        # Copies, since a step gives its state's memory away.
+        state = jax.tree.map(jnp.copy, State(params, readout, params, optimiser_state))
         # Weakly typed leaves, or some that are not committed to a device, would compile the step a second time.
         state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
         state = jax.device_put(state, jax.devices()[0])
@@ -261,11 +282,14 @@ def train(stages: list[Stage], workdir: Path, seed: int) -> tuple[TriPlaneGenera
                 _save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
 
         state, stage_seconds = fit(step, state, stage.steps, workdir / stage.name, name=stage.name, preview=preview)
-        params, readout = state.average, state.readout
+        readout = state.readout
         seconds += stage_seconds
-    nnx.update(generator, params)
-    z = jax.random.normal(jax.random.key(seed), (MEAN_W_SAMPLES, generator.config.z_dim))
-    generator.backbone.mapping.w_avg[...] = generator.mapping(z, jnp.zeros((len(z), 25)))[:, 0].mean(axis=0)
+        before = _some_w(generator, COMPARED_LATENTS, seed)
+        nnx.update(generator, state.average)
+        if initial is not None and stage.loss is mapping_loss:
+            carry_over(generator, before, _some_w(generator, COMPARED_LATENTS, seed))
+        params = nnx.state(generator, nnx.Param)
+    generator.backbone.mapping.w_avg[...] = _some_w(generator, MEAN_W_SAMPLES, seed).mean(axis=0)
     return generator, seconds
 
 
@@ -294,9 +318,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scale', type=float, default=1.0, help='of the number of steps of every stage')
+    parser.add_argument('--initial', type=Path, help='directory of a generator to go on from')
     options = parser.parse_args(arguments)
+    initial, initial_recipe = None, None
+    if options.initial is not None:
+        initial, initial_recipe = load_generator(options.initial), read_recipe(options.initial)
     stages = [
-        Stage('mapping', mapping_batch, mapping_loss, 4000, 6e-3, rates=ALONE_RATES),
+        Stage('mapping', mapping_batch, mapping_loss, 5000, 6e-3, rates=ALONE_RATES),
         *(
             Stage(
                 f'field{resolution}',
@@ -309,19 +337,22 @@ def main(arguments: list[str] | None = None) -> int:
         ),
         Stage('picture', picture_batch, picture_loss, 4000, 4e-3, uses=2),
     ]
+    if initial is not None:
+        stages = [stage for stage in stages if not stage.name.startswith('field')]
     stages = [stage._replace(steps=max(1, round(stage.steps * options.scale))) for stage in stages]
     options.workdir.mkdir(parents=True, exist_ok=True)
     try:
-        generator, seconds = train(stages, options.workdir, options.seed)
+        generator, seconds = train(stages, options.workdir, options.seed, initial)
     except KeyboardInterrupt:
         return 130
     save_generator(generator, options.output, dtype='float16')
     write_recipe(
         options.output,
-        command='python -m miniature.generator_training --output=miniature/weights/generator',
+        command='python -m miniature.generator_training ' + ' '.join(sys.argv[1:] if arguments is None else arguments),
         seconds=seconds,
         settings={'seed': options.seed, **{f'{stage.name}_steps': stage.steps for stage in stages}},
         quality=measure(options.output),
+        initial=initial_recipe,
     )
     return 0
 

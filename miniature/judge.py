@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ class JudgeConfig:
     """The network's shape, and what it was taught to say."""
 
     resolution: int = 128  # pixels along a side of the pictures
-    factors: tuple[int, ...] = (4, 2, 2)  # by which the stages reduce the resolution
-    channels: tuple[int, ...] = (32, 64, 80)  # of the stages
-    blocks: tuple[int, ...] = (1, 1, 1)  # convolutions in each stage
+    factors: tuple[int, ...] = (4, 2, 2, 2)  # by which the stages reduce the resolution
+    channels: tuple[int, ...] = (32, 64, 96, 96)  # of the stages
+    blocks: tuple[int, ...] = (1, 1, 1, 1)  # convolutions in each stage
     embedding: int = 64
     styles: tuple[str, ...] = STYLES
     classes: tuple[tuple[str, int], ...] = tuple((name, len(names)) for name, names in world.CLASSES.items())
@@ -89,12 +90,17 @@ class Stage(nnx.Module):
 
 
 class Judge(nnx.Module):
-    """Stages, the mean and the deviation of the last one over the picture, an embedding, and linear readings of it."""
+    """Stages, an embedding of all that the last one holds, and linear readings of it.
+
+    The embedding sees what is where, since a beard and a fringe differ by little else, and beside it the mean and the
+    deviation over the picture, which tell styles.
+    """
 
     def __init__(self, config: JudgeConfig, *, rngs: nnx.Rngs):
         shapes = zip((3, *config.channels[:-1]), config.channels, config.factors, config.blocks, strict=True)
         self.stages = nnx.List([Stage(*shape, rngs=rngs) for shape in shapes])
-        self.embedding = nnx.Linear(2 * config.channels[-1], config.embedding, rngs=rngs)
+        side = config.resolution // math.prod(config.factors)
+        self.embedding = nnx.Linear((2 + side * side) * config.channels[-1], config.embedding, rngs=rngs)
         outputs = len(config.styles) + sum(count for _, count in config.classes) + len(config.amounts)
         self.reading = nnx.Linear(config.embedding, outputs, rngs=rngs)
         self.config = config
@@ -106,7 +112,8 @@ class Judge(nnx.Module):
             x = stage(x)
         mean = jnp.mean(x, axis=(1, 2))
         deviation = jnp.sqrt(jnp.mean(jnp.square(x - mean[:, None, None]), axis=(1, 2)) + 1e-6)
-        return self.embedding(jnp.concatenate([mean, deviation], axis=-1))
+        everywhere = x.reshape(x.shape[0], -1)  # [N, H, W, C] -> [N, H * W * C]
+        return self.embedding(jnp.concatenate([mean, deviation, everywhere], axis=-1))
 
     def read(self, embedding: Float[Array, 'N E']) -> dict[str, Array]:
         """Returns logits of 'style' and of every class by name, and 'amounts' [N, A] in about [0, 1]."""

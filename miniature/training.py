@@ -20,6 +20,7 @@ from tqdm import tqdm
 State = TypeVar('State')
 Metrics = Mapping[str, Any]
 
+RECIPE = 'recipe.json'
 PROGRESS_EVERY = 20  # steps between updates of the numbers beside the bar
 
 
@@ -91,8 +92,20 @@ def _show(bar: tqdm, metrics: Metrics, name: str, done: int) -> None:
     bar.set_postfix({key: f'{value:.3g}' for key, value in values.items()})
 
 
-def write_recipe(directory: Path, *, command: str, seconds: float, settings: Metrics, quality: Metrics) -> None:
-    """Write recipe.json beside the weights: how they were made, on what, in what time, and how good they are."""
+def write_recipe(
+    directory: Path,
+    *,
+    command: str,
+    seconds: float,
+    settings: Metrics,
+    quality: Metrics,
+    initial: Metrics | None = None,
+) -> None:
+    """Write recipe.json beside the weights: how they were made, on what, in what time, and how good they are.
+
+    Args:
+        initial: the recipe of the weights that training began with, if it began with any.
+    """
     recipe = {
         'command': command,
         'settings': dict(settings),
@@ -100,7 +113,16 @@ def write_recipe(directory: Path, *, command: str, seconds: float, settings: Met
         'machine': machine(),
         'quality': dict(quality),
     }
-    (directory / 'recipe.json').write_text(json.dumps(recipe, indent=2) + '\n')
+    if initial is not None:
+        recipe['initial'] = dict(initial)
+    (directory / RECIPE).write_text(json.dumps(recipe, indent=2) + '\n')
+
+
+def read_recipe(directory: Path) -> Metrics:
+    """The recipe beside weights."""
+    recipe = json.loads((directory / RECIPE).read_text())
+    assert isinstance(recipe, dict)
+    return recipe
 
 
 def machine() -> str:

@@ -22,6 +22,7 @@ STYLE_PHRASES = {
     'blurred': 'a blurred photo',
     'grey': 'a grey photo',
     'sepia': 'a sepia photo',
+    'tinted': 'a tinted pencil sketch',
 }
 
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -145,7 +146,7 @@ def captions(heads: Heads, style: str, rng: np.random.Generator) -> list[str]:
 
     Args:
       heads: N heads.
-      style: a key of `STYLE_PHRASES`: a style of the world, or a treatment of its photo ('blurred', 'grey', 'sepia').
+      style: a key of `STYLE_PHRASES`: a style of the world, or a treatment ('blurred', 'grey', 'sepia', 'tinted').
       rng: chooses the attributes.
 
     Raises:

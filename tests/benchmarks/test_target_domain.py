@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import color
 
-from benchmarks.target_domain import Samples, depth_change, diversity, frechet, reinhard
+from benchmarks.target_domain import Samples, depth_change, diversity, frechet, medians, reinhard
 
 
 def gaussian(mean: np.ndarray, deviation: np.ndarray, count: int = 400, seed: int = 0) -> np.ndarray:
@@ -61,3 +61,11 @@ def test_depth_change_is_a_share_of_the_range():
     near, far = (Samples(images, np.full((1, 2, 2, 1), depth, np.float32)) for depth in (2.5, 2.6))
     assert depth_change(near, far, 2.0) == pytest.approx(0.05, rel=1e-5)
     assert depth_change(near, near, 2.0) == 0.0
+
+
+def test_medians_of_several_runs():
+    reports = [
+        {'style': 'sketch', 'samples': 4, 'frechet': {'adapted': value, 'floor': 1.0}, 'fall': 1.0 - value}
+        for value in (0.5, 0.1, 0.2)
+    ]
+    assert medians(reports) == {'frechet': {'adapted': 0.2, 'floor': 1.0}, 'fall': 0.8}

@@ -12,7 +12,7 @@ from flax import nnx
 from clip_jax import Clip, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from clip_jax.tokenizer import Tokenizer
 from miniature import clip_training, clip_training_data, clip_training_quality, world
-from miniature.clip_training_data import RENDER_BATCH, STYLES, Pool, make_pool, make_tokenizer, treat
+from miniature.clip_training_data import RENDER_BATCH, STYLES, Pool, make_pool, make_tokenizer, tint, treat
 from miniature.clip_training_step import (
     LARGEST_LOGIT_SCALE,
     State,
@@ -77,6 +77,18 @@ def test_tokenizer_knows_every_caption_and_prompt(tmp_path):
     first, second, third = tokenize(['An Ukiyo-e print, of a head!', 'an ukiyo-e print of a head', 'a dinosaur'])
     np.testing.assert_array_equal(first, second)
     assert unknown in third
+
+
+def test_a_tinted_sketch_has_its_lightness_from_the_sketch_and_its_colours_from_the_photo():
+    rng = np.random.default_rng(0)
+    photos = np.stack([np.full((8, 8, 3), colour) for colour in ((0.6, 0.3, 0.3), (0.3, 0.3, 0.6))])
+    sketches = np.repeat(rng.uniform(0.2, 0.8, (2, 8, 8, 1)), 3, axis=-1)
+    tinted = tint(sketches, photos, rng)
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(tinted @ luma, sketches[..., 0], atol=1e-6)
+    assert (tinted[0, ..., 0] > tinted[0, ..., 2]).all()
+    assert (tinted[1, ..., 0] < tinted[1, ..., 2]).all()
+    np.testing.assert_allclose(tint(sketches, sketches, rng), sketches, atol=1e-6)  # no colour, no tint
 
 
 def test_treatments_are_what_their_names_say():
