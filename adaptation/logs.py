@@ -8,6 +8,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from adaptation.errors import AdaptationError
 from adaptation.files import replacing
 from adaptation.workdir import Workdir
 
@@ -16,7 +17,11 @@ SECONDS_BETWEEN_LINES = 15  # where the bar's output is no terminal and each upd
 
 
 class RunLog:
-    """`metrics.jsonl` and TensorBoard events, continued after `step` steps; a context manager."""
+    """`metrics.jsonl` and TensorBoard events, continued after `step` steps; a context manager.
+
+    Raises:
+        AdaptationError: the `metrics.jsonl` of an earlier part of the run is no text.
+    """
 
     def __init__(self, workdir: Workdir, step: int):
         _drop_after(workdir, step)
@@ -73,8 +78,14 @@ def _drop_after(workdir: Workdir, step: int) -> None:
     """Removes the lines of steps that an interrupted run did after its last checkpoint."""
     if not workdir.metrics.exists():
         return
+    try:
+        lines = workdir.metrics.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise AdaptationError(
+            f'{workdir.metrics} is damaged ({error}): move it away to resume without the numbers logged so far.'
+        ) from None
     kept = []
-    for line in workdir.metrics.read_text(encoding='utf-8').splitlines():
+    for line in lines:
         try:
             if json.loads(line)['step'] <= step:
                 kept.append(line + '\n')

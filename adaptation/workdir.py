@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adaptation.config import AdaptationConfig, flatten
 from adaptation.errors import ConfigError
@@ -84,10 +85,7 @@ class Workdir:
             )
 
     def _differences(self, config: AdaptationConfig, hashes: dict[str, str]) -> list[str]:
-        try:
-            before, hashes_before = flatten(read_json(self.config)), read_json(self.inputs)
-        except ValueError as error:
-            raise ConfigError([f'{error}: give another --workdir.']) from None
+        before, hashes_before = flatten(_read_fields(self.config)), _read_fields(self.inputs)
         now = flatten(config.to_dict())
         problems = [
             f'config.{name}: {before.get(name)!r} when the run began, {now.get(name)!r} now'
@@ -100,3 +98,13 @@ class Workdir:
             if hashes_before.get(name) != value
         ]
         return problems
+
+
+def _read_fields(path: Path) -> dict[str, Any]:
+    try:
+        fields = read_json(path)
+    except ValueError as error:
+        raise ConfigError([f'{error}: give another --workdir.']) from None
+    if not isinstance(fields, dict):
+        raise ConfigError([f'{path} is damaged, it holds no group of fields: give another --workdir.'])
+    return fields

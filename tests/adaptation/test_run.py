@@ -23,13 +23,15 @@ from PIL import Image
 import eg3d_jax
 from adaptation import load_adapted, train
 from adaptation.checkpoints import Checkpoints
-from adaptation.config import PhaseConfig
+from adaptation.config import AdaptationConfig, PhaseConfig
+from adaptation.errors import AdaptationError, ConfigError
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import matching, named_leaves
-from adaptation.logs import Progress
+from adaptation.logs import Progress, RunLog
 from adaptation.main import main
 from adaptation.phases import Phase
 from adaptation.step import Constants, Metrics, Sampling, Step, TrainState, init_state
+from adaptation.workdir import Workdir
 
 Command = Callable[..., int]
 
@@ -248,7 +250,7 @@ def test_each_phase_says_how_many_parameters_it_trains(
     [
         ('--config.batch_size=3', 'config.batch_size: 2 when the run began, 3 now'),
         ('--config.phases.phase2.weights.dis=1', 'config.phases.phase2.weights.dis: 2.0 when the run began, 1.0 now'),
-        ('--config.reference.crop=(0, 0, 5, 5)', 'config.reference.image: what it names has changed'),
+        ('--config.reference.crop=(0, 0, 16, 16)', 'config.reference.image: what it names has changed'),
     ],
 )
 def test_a_workdir_of_another_run_is_refused(
@@ -274,6 +276,7 @@ def test_moved_inputs_are_the_same_inputs(run: Path, command: Command, tiny_file
         ('--config.reference.image=nowhere.png', 'config.reference.image'),
         ('--config.reference.image=FILES/generator/config.json', 'config.reference'),
         ('--config.reference.crop=(0, 0, 50, 50)', 'config.reference'),
+        ('--config.reference.crop=(0, 0, 20, 15)', 'config.reference'),
         ('--config.phases.phase1.trained=decoder.nett', 'config.phases.phase1.trained'),
         ('--config.camera.radius=10.0', 'config.camera.radius'),
         ('--config.camera.pivot=(0.0, 0.0, 2.7)', 'config.camera.pivot'),
@@ -351,6 +354,32 @@ def test_a_directory_of_something_else_is_left_alone(
         'config.json': 'mine',
         'weights.safetensors': 'mine too',
     }
+
+
+@pytest.mark.parametrize('name', ['config.json', 'inputs.json'])
+@pytest.mark.parametrize('content', [b'[1, 2]', b'{', b'\xff\xfe\x00'])
+def test_a_damaged_file_of_the_run_is_named(
+    name: str, content: bytes, tmp_path: Path, tiny_config: Callable[..., AdaptationConfig]
+):
+    workdir = Workdir(tmp_path)
+    workdir.claim(tiny_config(), {})
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf'{name} is damaged.*: give another --workdir\.'):
+        workdir.claim(tiny_config(), {})
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_metrics_that_are_no_text_are_named(tmp_path: Path):
+    workdir = Workdir(tmp_path)
+    workdir.metrics.write_bytes(b'\x00\xff\xfe')
+    with pytest.raises(AdaptationError, match=r'metrics\.jsonl is damaged .*: move it away to resume'):
+        RunLog(workdir, 3)
+    assert workdir.metrics.read_bytes() == b'\x00\xff\xfe'
+
+
+def test_a_workdir_with_a_nul_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert command(Path(f'{tmp_path}/a\0b')) == 2
+    assert 'error: --workdir: ' in capsys.readouterr().err
 
 
 def test_a_second_signal_ends_at_once():
