@@ -7,6 +7,7 @@ it, and `read_config` turns it into the frozen `AdaptationConfig` that the rest 
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ MINIATURE = 'miniature'  # the shipped generator, or the shipped pair of image e
 MINIATURE_ENCODERS = 2
 STAGES = ('backbone', 'decoder', 'superresolution')  # G1, Tri-D and G2, as the generator names them
 CONDITIONINGS = ('same', 'frontal')
+POSE_DISTRIBUTIONS = ('gaussian', 'uniform')  # as in eg3d_jax.config, which cannot be read without waiting for JAX
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ class CameraOverrides:
     fov_degrees: float | None = None
     radius: float | None = None  # world units
     pivot: tuple[float, float, float] | None = None  # the point that cameras look at
-    yaw_std: float | None = None  # radians
+    distribution: str | None = None  # of yaw and pitch: 'gaussian' or 'uniform'
+    yaw_mean: float | None = None  # radians
+    yaw_std: float | None = None  # radians; half the range of a uniform distribution
+    pitch_mean: float | None = None  # radians
     pitch_std: float | None = None  # radians
 
 
@@ -98,7 +103,7 @@ class AdaptationConfig:
         3,
     )  # blocks whose tokens are compared, from 0: one for all encoders or one for each
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
-    phases: dict[str, PhaseConfig] = field(default_factory=_paper_phases)  # run in the order of their names
+    phases: dict[str, PhaseConfig] = field(default_factory=_paper_phases)  # in the order of their names, 2 before 10
     batch_size: int = 4
     seed: int = 0
     truncation_psi: float = 1.0  # latents are pulled towards the mean by this: 1 not at all, 0 wholly
@@ -141,11 +146,18 @@ def read_config(values: Mapping[str, Any] | config_dict.ConfigDict) -> Adaptatio
     problems: list[str] = []
     config = _read(AdaptationConfig, values, 'config', problems)
     if not problems:
-        config = dataclasses.replace(config, phases=dict(sorted(config.phases.items())))
+        config = dataclasses.replace(config, phases=dict(sorted(config.phases.items(), key=_natural_order)))
         problems = _check(config)
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _natural_order(phase: tuple[str, PhaseConfig]) -> tuple[list[str | int], str]:
+    """What phases are sorted by: their names, in which numbers count as numbers."""
+    name, _ = phase
+    texts_and_numbers = re.split(r'(\d+)', name)  # a text first, even an empty one, and then in turns
+    return [int(part) if index % 2 else part for index, part in enumerate(texts_and_numbers)], name
 
 
 def no_such_field(path: str, known: Iterable[str]) -> str:
@@ -280,6 +292,11 @@ def _check_camera(camera: CameraOverrides, problems: _Problems) -> None:
     fov, radius = camera.fov_degrees, camera.radius
     problems.require(fov is None or 0 < fov < 180, 'camera.fov_degrees', 'must lie in (0, 180)')
     problems.require(radius is None or radius > 0, 'camera.radius', 'must be positive')
+    problems.require(
+        camera.distribution is None or camera.distribution in POSE_DISTRIBUTIONS,
+        'camera.distribution',
+        f'must be one of {", ".join(POSE_DISTRIBUTIONS)}',
+    )
     for name in ('yaw_std', 'pitch_std'):
         deviation = getattr(camera, name)
         problems.require(deviation is None or deviation >= 0, f'camera.{name}', 'must not be negative')

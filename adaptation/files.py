@@ -31,6 +31,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         ValueError: the file is no JSON; the message names it.
+        OSError: it cannot be read.
     """
     try:
         return json.loads(path.read_text(encoding='utf-8'))

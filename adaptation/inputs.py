@@ -17,6 +17,7 @@ from adaptation.sources import clip_directory
 from eg3d_jax import CameraConfig, CheckpointError, RenderingConfig, TriPlaneGenerator
 
 PROJECT = Path(__file__).resolve().parent.parent
+SMALLEST_REFERENCE = 16  # pixels of its short side: less shows no face and no style
 MINIATURE_CLIPS = ('clip_patch8', 'clip_patch16')
 
 
@@ -75,9 +76,18 @@ def _load_reference(config: AdaptationConfig) -> Float[np.ndarray, 'R R 3']:
     if not path.exists():
         raise ConfigError([f'config.reference.image: there is no file {config.reference.image}'])
     try:
-        return clip_jax.load_image(path, config.reference.crop)
+        picture = clip_jax.load_image(path, config.reference.crop)
     except clip_jax.ImageError as error:
         raise ConfigError([f'config.reference: {error}']) from None
+    side = picture.shape[0]
+    if side < SMALLEST_REFERENCE:
+        raise ConfigError(
+            [
+                f'config.reference: the short side of {path} or of its crop is {side} pixels; '
+                f'give a picture of at least {SMALLEST_REFERENCE}'
+            ]
+        )
+    return picture
 
 
 def _load_encoders(config: AdaptationConfig) -> tuple[clip_jax.Clip, ...]:

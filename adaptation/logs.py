@@ -8,15 +8,21 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from adaptation.errors import AdaptationError
 from adaptation.files import replacing
 from adaptation.workdir import Workdir
 
 SHOWN = ('loss', 'dir', 'dis', 'istr', 'fstr')  # in the progress bar
+STEP_TIME, FIRST_STEP_TIME = 'step_time', 'first_step_time'  # seconds, without and with the compilation of a step
 SECONDS_BETWEEN_LINES = 15  # where the bar's output is no terminal and each update is a line of its own
 
 
 class RunLog:
-    """`metrics.jsonl` and TensorBoard events, continued after `step` steps; a context manager."""
+    """`metrics.jsonl` and TensorBoard events, continued after `step` steps; a context manager.
+
+    Raises:
+        AdaptationError: the `metrics.jsonl` of an earlier part of the run is no text.
+    """
 
     def __init__(self, workdir: Workdir, step: int):
         _drop_after(workdir, step)
@@ -63,18 +69,30 @@ class Progress:
         self._bar.set_description_str(what, refresh=sys.stderr.isatty())
 
     def stepped(self, values: dict[str, float]) -> None:
-        """Counts a step and shows its losses."""
+        """Counts a step and shows its losses. A step that was compiled is left out of the rate and the time left."""
         losses = ' '.join(f'{name} {values[name]:.3f}' for name in SHOWN if name in values)
         self._bar.set_postfix_str(losses, refresh=False)
-        self._bar.update()
+        if FIRST_STEP_TIME not in values or self._bar.disable:
+            self._bar.update()
+            return
+        self._bar.n += 1
+        self._bar.initial += 1
+        self._bar.refresh()
+        self._bar.unpause()
 
 
 def _drop_after(workdir: Workdir, step: int) -> None:
     """Removes the lines of steps that an interrupted run did after its last checkpoint."""
     if not workdir.metrics.exists():
         return
+    try:
+        lines = workdir.metrics.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise AdaptationError(
+            f'{workdir.metrics} is damaged ({error}): move it away to resume without the numbers logged so far.'
+        ) from None
     kept = []
-    for line in workdir.metrics.read_text(encoding='utf-8').splitlines():
+    for line in lines:
         try:
             if json.loads(line)['step'] <= step:
                 kept.append(line + '\n')

@@ -69,7 +69,10 @@ def parse(arguments: Sequence[str]) -> tuple[AdaptationConfig, Path]:
         raise ConfigError([str(error)]) from None
     if unused:
         raise ConfigError([f'unknown argument {unused[0]!r}: settings are given as --config.field=value'])
-    return read_config(values.config), Path(values.workdir or RUNS / file.stem)
+    workdir = values.workdir or RUNS / file.stem
+    if '\0' in str(workdir):
+        raise ConfigError([f'--workdir: {workdir!r} holds a NUL character, which no path can: give another one'])
+    return read_config(values.config), Path(workdir)
 
 
 def _take_config_file(arguments: Sequence[str]) -> tuple[Path, list[str]]:

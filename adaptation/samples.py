@@ -64,14 +64,27 @@ class SampleGrid:
         self._source_row = partial(self._row, source)
         self._drawn_source: Float[np.ndarray, 'H V S S 3'] | None = None
 
-    def draw(self, adapted: TriPlaneGenerator) -> np.ndarray:
-        """The picture [rows, columns, 3] uint8: the reference at the left, source heads above adapted ones."""
-        if self._drawn_source is None:
-            self._drawn_source = self._source_row()
-        return compose(self._reference, self._drawn_source, self._row(adapted))
+    def draw(self, adapted: TriPlaneGenerator, stopped: Callable[[], bool] = lambda: False) -> np.ndarray | None:
+        """The picture [rows, columns, 3] uint8: the reference at the left, source heads above adapted ones.
 
-    def _row(self, generator: TriPlaneGenerator) -> Float[np.ndarray, 'H V S S 3']:
-        images = np.concatenate([np.asarray(self._generate(generator, *batch)) for batch in self._batches()])
+        Args:
+            adapted: the adapted generator.
+            stopped: asked before each batch; where it says yes, nothing more is drawn and None is returned.
+        """
+        if self._drawn_source is None:
+            self._drawn_source = self._source_row(stopped)
+        if self._drawn_source is None:
+            return None
+        row = self._row(adapted, stopped)
+        return None if row is None else compose(self._reference, self._drawn_source, row)
+
+    def _row(self, generator: TriPlaneGenerator, stopped: Callable[[], bool]) -> Float[np.ndarray, 'H V S S 3'] | None:
+        drawn = []
+        for batch in self._batches():
+            if stopped():
+                return None
+            drawn.append(np.asarray(self._generate(generator, *batch)))
+        images = np.concatenate(drawn)
         count = len(self._inputs[0])
         return images[:count].reshape(-1, len(VIEW_YAWS), *images.shape[1:])  # [H V, S, S, 3] -> [H, V, S, S, 3]
 

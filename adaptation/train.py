@@ -19,8 +19,9 @@ from adaptation.guidance import make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
-from adaptation.logs import Progress, RunLog
+from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
 from adaptation.phases import Phase, phase_at, plan
+from adaptation.reach import no_effect, refuse_phases_without_effect
 from adaptation.samples import Generate, SampleGrid, make_generate, save_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.workdir import Workdir
@@ -69,16 +70,23 @@ def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -
     Raises:
         ConfigError: settings that cannot be met, a phase that trains nothing, or a working directory of another run.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
-        AdaptationError: a loss or gradient that is not finite, or a checkpoint that cannot be written or read.
+        AdaptationError: a loss or gradient that is not finite, a checkpoint that cannot be written or read, or a
+            working directory that another process is writing to.
         OSError: the working directory cannot be written.
     """
-    say = (lambda *lines: None) if quiet else (lambda *lines: print(*lines, sep='\n', flush=True))
     inputs = load_inputs(config)
     parameters = named_leaves(inputs.generator, nnx.Param)
     phases = plan(config, parameters, inputs.generator.config.rendering.neural_resolution)
     this = Plan(config, inputs, phases, Workdir(Path(workdir)))
-    this.workdir.claim(config, inputs.hashes)
-    with Checkpoints(this.workdir.checkpoints) as checkpoints, StopRequest() as stop:
+    refuse_phases_without_effect(phases, inputs.generator)
+    with this.workdir.lock(), StopRequest() as stop:
+        this.workdir.claim(config, inputs.hashes)
+        return _resume(this, parameters, stop, quiet)
+
+
+def _resume(this: Plan, parameters: dict[str, Array], stop: StopRequest, quiet: bool) -> Path:
+    say = (lambda *lines: None) if quiet else (lambda *lines: print(*lines, sep='\n', flush=True))
+    with Checkpoints(this.workdir.checkpoints) as checkpoints:
         done = checkpoints.last or 0
         if done == this.steps:
             if not this.adapter.exists():
@@ -147,19 +155,21 @@ class _Session:
         this, stop = self._this, self._stop
         state = self._start()
         done = int(state.step)
-        if done == 0:
-            progress.doing('drawing the source')
+        if done % this.config.intervals.samples == 0 and not (done and this.workdir.sample(done).exists()):
+            progress.doing('drawing samples' if done else 'drawing the source')
             self._draw(state, log)
+            if stop.requested:
+                raise Interrupted('Stopped before the next step; there is nothing new to save.')
         progress.doing('measuring the source domain')
         constants = self._constants()
         for phase in this.phases:
             if done >= phase.end:
                 continue
             progress.doing(f'{phase.name} (compiling)')
-            step = make_step(phase, this.sampling)
+            step, compiled = make_step(phase, this.sampling), False
             while done < phase.end and not stop.requested:
-                state, values = self._step(step, state, constants, phase)
-                done += 1
+                state, values = self._step(step, state, constants, phase, compiled=compiled)
+                done, compiled = done + 1, True
                 progress.doing(phase.name)
                 progress.stepped(values)
                 if done == phase.end:
@@ -205,7 +215,7 @@ class _Session:
             yield batch
 
     def _step(
-        self, step: Step, state: TrainState, constants: Constants, phase: Phase
+        self, step: Step, state: TrainState, constants: Constants, phase: Phase, *, compiled: bool
     ) -> tuple[TrainState, dict[str, float]]:
         started = time.perf_counter()
         state, metrics = step(state, constants, self._key)
@@ -213,7 +223,8 @@ class _Session:
         _refuse_nan(values, phase, int(state.step), self._checkpoints)
         if int(state.step) == phase.start + 1:
             _refuse_no_gradient(values, phase)
-        return state, {**values, 'step_time': time.perf_counter() - started}
+        # The first step of a phase is compiled first, and its time says nothing about the others.
+        return state, {**values, STEP_TIME if compiled else FIRST_STEP_TIME: time.perf_counter() - started}
 
     def _record(self, done: int, phase: Phase, values: dict[str, float], state: TrainState, log: RunLog) -> None:
         """Logs, draws and saves what is due; the checkpoint comes last, so that what it stands for is there."""
@@ -226,7 +237,14 @@ class _Session:
             self._save(done, state)
 
     def _draw(self, state: TrainState, log: RunLog) -> None:
-        picture = self._grid.draw(with_leaves(self._source, state.adapted))
+        """Draws the samples, unless Ctrl-C is heard; what is missing is drawn when the run is resumed.
+
+        The last picture is drawn to its end: a finished run is not resumed.
+        """
+        last = int(state.step) == self._this.steps
+        picture = self._grid.draw(with_leaves(self._source, state.adapted), lambda: self._stop.requested and not last)
+        if picture is None:
+            return
         save_picture(self._this.workdir.sample(int(state.step)), picture)
         log.picture(int(state.step), picture)
 
@@ -257,21 +275,18 @@ def _refuse_nan(values: dict[str, float], phase: Phase, step: int, checkpoints: 
         if checkpoints.last is None
         else f'the checkpoint of step {checkpoints.last} remains'
     )
+    # The first step's losses are those of the source, which no learning rate can have spoilt.
+    check = 'check the checkpoints and the reference picture, or ' if step == 1 else ''
     raise AdaptationError(
-        f'In step {step} ({phase.name}) {what} is {values[(parts or broken)[0]]}; {kept}. '
-        f'Lower config.phases.{phase.name}.learning_rate and start again in another --workdir.'
+        f'In step {step} ({phase.name}) {what} is {values[(parts or broken)[0]]}; {kept}. To go on, {check}'
+        f'lower config.phases.{phase.name}.learning_rate and start again in another --workdir.'
     )
 
 
 def _refuse_no_gradient(values: dict[str, float], phase: Phase) -> None:
     """Stops a phase that would train nothing at all."""
     if values['gradient_norm'] == 0:
-        raise ConfigError(
-            [
-                f'config.phases.{phase.name}: its losses have no gradient in {", ".join(phase.settings.trained)}: '
-                'train other parts of the generator, or give dir or dis a weight'
-            ]
-        )
+        raise ConfigError([no_effect(phase)])
 
 
 def _count(leaves: Iterable[Array]) -> str:

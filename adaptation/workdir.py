@@ -1,11 +1,20 @@
 """A run's directory: where everything lies, and which run it belongs to."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adaptation.config import AdaptationConfig, flatten
-from adaptation.errors import ConfigError
+from adaptation.errors import AdaptationError, ConfigError
 from adaptation.files import read_json, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # What may differ when a run is resumed: these change no number, or name files whose contents are compared instead.
 FREE_FIELDS = (
@@ -54,6 +63,34 @@ class Workdir:
         """The sample picture after this many steps."""
         return self.root / 'samples' / f'{step:06d}.png'
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Makes the directory if needed and keeps other processes out of it, until the block or the process ends.
+
+        Where the system has no such locks (Windows, some network drives), none is taken.
+
+        Raises:
+            AdaptationError: another process has it.
+            OSError: it cannot be made.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        handle = os.open(self.root, os.O_RDONLY)  # the directory itself, so that no file is left in it
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AdaptationError(
+                    f'another process is running in {self.root}: wait until it ends, or give another --workdir.'
+                ) from None
+            except OSError:
+                pass  # a drive without locks
+            yield
+        finally:
+            os.close(handle)
+
     def claim(self, config: AdaptationConfig, hashes: dict[str, str]) -> None:
         """Makes the directory this run's own, or checks that it is.
 
@@ -84,10 +121,7 @@ class Workdir:
             )
 
     def _differences(self, config: AdaptationConfig, hashes: dict[str, str]) -> list[str]:
-        try:
-            before, hashes_before = flatten(read_json(self.config)), read_json(self.inputs)
-        except ValueError as error:
-            raise ConfigError([f'{error}: give another --workdir.']) from None
+        before, hashes_before = flatten(_read_fields(self.config)), _read_fields(self.inputs)
         now = flatten(config.to_dict())
         problems = [
             f'config.{name}: {before.get(name)!r} when the run began, {now.get(name)!r} now'
@@ -100,3 +134,13 @@ class Workdir:
             if hashes_before.get(name) != value
         ]
         return problems
+
+
+def _read_fields(path: Path) -> dict[str, Any]:
+    try:
+        fields = read_json(path)
+    except ValueError as error:
+        raise ConfigError([f'{error}: give another --workdir.']) from None
+    if not isinstance(fields, dict):
+        raise ConfigError([f'{path} is damaged, it holds no group of fields: give another --workdir.'])
+    return fields

@@ -64,6 +64,7 @@ def save_clip(
 
     Raises:
       ValueError: a tokenizer file of a name that `load_tokenizer` does not know.
+      OSError: the files cannot be written, on a full disk for example; an earlier checkpoint there is left as it was.
     """
     files: dict[str, str | bytes] = dict(tokenizer_files or {})
     for name in files:
@@ -73,16 +74,20 @@ def save_clip(
     files[WEIGHTS_FILE] = save({name: np.asarray(value, dtype) for name, value in named_weights(clip).items()})
 
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     staging = directory / f'.writing-{os.getpid()}'
-    staging.mkdir()
     try:
+        staging.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (staging / name).write_bytes(content.encode('utf-8') if isinstance(content, str) else content)
         for name in files:
             (staging / name).replace(directory / name)
+    except OSError as error:
+        raise OSError(
+            f'the CLIP cannot be written to {directory}: {error.strerror or error}; '
+            'make room there, or give another directory.'
+        ) from error
     finally:
-        shutil.rmtree(staging)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def named_weights(clip: Clip) -> dict[str, Any]:

@@ -5,6 +5,7 @@ S side of the square that is returned.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,13 @@ def load_image(path: str | Path, crop: Sequence[Any] | None = None) -> Float[np.
       [S, S, 3] float32 in [-1, 1], S the short side; nothing is resized.
 
     Raises:
-      ImageError: the file is missing, empty, damaged, or no picture, its values have no known range, or the crop does
-        not lie within it.
+      ImageError: the file is missing, empty, damaged, or no picture, it has more pixels than Pillow takes for harmless
+        (PIL.Image.MAX_IMAGE_PIXELS), its values have no known range, or the crop does not lie within it.
     """
     path = Path(path)
     picture = _open(path)
     left, top, right, bottom = _square(_check_crop(path, picture, crop))
-    values = _to_rgb(path, picture.crop((left, top, right, bottom)))
-    return (values * 2 - 1).astype(np.float32)
+    return _to_rgb(path, picture.crop((left, top, right, bottom))) * 2 - 1
 
 
 def _open(path: Path) -> Image.Image:
@@ -58,13 +58,15 @@ def _open(path: Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise ImageError(f'{path}: is empty.')
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return ImageOps.exif_transpose(picture)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                picture.load()
+                return ImageOps.exif_transpose(picture)
     except Image.UnidentifiedImageError:
         raise ImageError(f'{path}: is damaged, or not a picture of a known format.') from None
-    except Image.DecompressionBombError:
-        raise ImageError(f'{path}: has too many pixels; save it smaller.') from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f'{path}: has too many pixels, over {Image.MAX_IMAGE_PIXELS}; save it smaller.') from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damaged files
         raise ImageError(f'{path}: is damaged or cut short ({str(error).rstrip(".")}).') from None
 
@@ -93,19 +95,20 @@ def _square(box: Box) -> Box:
 
 
 def _to_rgb(path: Path, picture: Image.Image) -> np.ndarray:
-    """Values [S, S, 3] in [0, 1], transparency laid over white."""
+    """Values [S, S, 3] float32 in [0, 1], transparency laid over white."""
     if picture.mode == 'I' or picture.mode.startswith('I;16'):
-        grey = np.asarray(picture, np.float64)
+        grey = np.asarray(picture, np.float32)
         if grey.min() < 0 or grey.max() > MAX_16_BIT:
             raise ImageError(f'{path}: holds values outside 16 bits; save it with 8 or 16 bits a channel.')
-        return np.repeat(grey[..., None] / MAX_16_BIT, 3, axis=-1)
+        opaque = grey != picture.info.get('transparency')  # a level that stands for nothing, or None
+        return np.repeat(np.where(opaque, grey / MAX_16_BIT, np.float32(1))[..., None], 3, axis=-1)
     if picture.mode == 'F':
         raise ImageError(f'{path}: holds floating-point values; save it with 8 or 16 bits a channel.')
     if picture.mode in ALPHA_MODES or 'transparency' in picture.info:
-        rgba = np.asarray(picture.convert('RGBA'), np.float64) / MAX_8_BIT
+        rgba = np.asarray(picture.convert('RGBA'), np.float32) / MAX_8_BIT
         colour, alpha = rgba[..., :3], rgba[..., 3:]
         return colour * alpha + (1 - alpha)
     try:
-        return np.asarray(picture.convert('RGB'), np.float64) / MAX_8_BIT
+        return np.asarray(picture.convert('RGB'), np.float32) / MAX_8_BIT
     except ValueError:
         raise ImageError(f'{path}: its colours ({picture.mode}) cannot be turned into RGB; save it as RGB.') from None

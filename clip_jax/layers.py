@@ -18,7 +18,11 @@ QUICK_GELU_SLOPE = 1.702  # OpenAI's models were trained with this sigmoid appro
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-    """The function that `hidden_act` names: 'quick_gelu', or 'gelu' (exact, with the error function)."""
+    """The function that `hidden_act` names: 'quick_gelu', or 'gelu' (exact, with the error function).
+
+    Raises:
+      ValueError: another name.
+    """
     if name == 'quick_gelu':
         return lambda x: x * jax.nn.sigmoid(QUICK_GELU_SLOPE * x)
     if name == 'gelu':

@@ -64,13 +64,14 @@ def load_tokenizer(directory: str | Path, context_length: int | None = None) -> 
 
     Raises:
       FileNotFoundError: the directory holds no tokenizer, or no `config.json` while the context length is needed.
-      ValueError: the tokenizer adds no start and end tokens, or `config.json` gives no context length.
+      ValueError: a file is damaged, the tokenizer adds no start and end tokens, or `config.json` gives no context
+        length.
     """
     directory = Path(directory)
     if context_length is None:
         context_length = _context_length(directory / 'config.json')
     if (directory / TOKENIZER_FILE).is_file():
-        backend = Backend.from_file(str(directory / TOKENIZER_FILE))
+        backend = _whole_backend(directory / TOKENIZER_FILE)
     elif (directory / VOCABULARY_FILE).is_file() and (directory / MERGES_FILE).is_file():
         backend = _byte_pair_backend(directory)
     else:
@@ -80,15 +81,34 @@ def load_tokenizer(directory: str | Path, context_length: int | None = None) -> 
     return Tokenizer(backend, context_length)
 
 
+def _whole_backend(path: Path) -> Backend:
+    content = path.read_bytes()
+    try:
+        return Backend.from_str(content.decode('utf-8'))
+    except Exception as error:  # the tokenizers package raises bare Exceptions
+        raise ValueError(f'{path} is damaged, or no tokenizer ({error}): convert or copy it again.') from None
+
+
 def _byte_pair_backend(directory: Path) -> Backend:
     """CLIP's byte-pair encoding: lower case, white space as one blank, words and numbers apart, bytes as letters."""
-    vocabulary = json.loads((directory / VOCABULARY_FILE).read_text(encoding='utf-8'))
-    lines = (directory / MERGES_FILE).read_text(encoding='utf-8').splitlines()
+    vocabulary = _read_group(directory / VOCABULARY_FILE)
+    try:
+        lines = (directory / MERGES_FILE).read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{directory / MERGES_FILE} is damaged ({error}): convert or copy it again.') from None
     pairs: Any = [tuple(line.split(' ')) for line in lines if line and not line.startswith('#version')]
+    if broken := [' '.join(pair) for pair in pairs if len(pair) != 2]:
+        raise ValueError(f'{directory / MERGES_FILE} is damaged ({broken[0]!r} is no pair): convert or copy it again.')
     missing = [token for token in (START_TOKEN, END_TOKEN) if token not in vocabulary]
     if missing:
         raise ValueError(f'{directory / VOCABULARY_FILE} has no {missing[0]}, so it is not a CLIP vocabulary.')
-    backend = Backend(models.BPE(vocabulary, pairs, unk_token=END_TOKEN, end_of_word_suffix='</w>'))
+    try:
+        backend = Backend(models.BPE(vocabulary, pairs, unk_token=END_TOKEN, end_of_word_suffix='</w>'))
+    except Exception as error:  # as above
+        raise ValueError(
+            f'{directory / VOCABULARY_FILE} and {MERGES_FILE} are damaged or do not fit each other ({error}): '
+            'convert or copy both again.'
+        ) from None
     backend.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r'\s+'), ' '), normalizers.Lowercase()]
     )
@@ -105,12 +125,23 @@ def _byte_pair_backend(directory: Path) -> Backend:
 
 
 def _context_length(path: Path) -> int:
-    config = json.loads(path.read_text(encoding='utf-8'))
+    config = _read_group(path)
     for tower, field in (
         ('text', 'context_length'),
         ('text_config', 'max_position_embeddings'),
     ):  # ours, Hugging Face's
-        length = config.get(tower, {}).get(field)
+        group = config.get(tower)
+        length = group.get(field) if isinstance(group, dict) else None
         if isinstance(length, int):
             return length
     raise ValueError(f'{path} gives no context length (text.context_length); pass context_length.')
+
+
+def _read_group(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is damaged ({error}): convert or copy it again.') from None
+    if not isinstance(values, dict):
+        raise ValueError(f'{path} is damaged, it holds no group of fields: convert or copy it again.')
+    return values

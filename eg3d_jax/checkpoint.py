@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,26 +39,37 @@ def weight_names(network: TriPlaneGenerator | DualDiscriminator) -> dict[str, nn
 def save_generator(generator: TriPlaneGenerator, directory: str | Path, dtype: str | None = None) -> None:
     """Write the generator into a directory, made if needed.
 
-    Each file is written under a temporary name and renamed when whole.
+    Each file is written under a temporary name and renamed when both are whole.
 
     Args:
         dtype: 'float32' or 'float16' on disk; None: float32.
 
     Raises:
         ValueError: another dtype.
+        OSError: the files cannot be written, on a full disk for example; an earlier generator there is left as it was.
     """
     dtype = 'float32' if dtype is None else dtype
     if dtype not in STORED_DTYPES:
         raise ValueError(f'dtype must be one of {STORED_DTYPES}, got {dtype!r}')
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(value[...], dtype) for name, value in weight_names(generator).items()}
-    unfinished = directory / f'{WEIGHTS_FILE}.{os.getpid()}.tmp'
-    save_file(arrays, unfinished)
-    unfinished.replace(directory / WEIGHTS_FILE)
-    unfinished = directory / f'{CONFIG_FILE}.{os.getpid()}.tmp'
-    unfinished.write_text(json.dumps(generator.config.to_dict(), indent=2) + '\n')
-    unfinished.replace(directory / CONFIG_FILE)
+    config = json.dumps(generator.config.to_dict(), indent=2) + '\n'
+    unfinished = {name: directory / f'{name}.{os.getpid()}.tmp' for name in (WEIGHTS_FILE, CONFIG_FILE)}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, unfinished[WEIGHTS_FILE])
+        unfinished[CONFIG_FILE].write_text(config)
+        for name, path in unfinished.items():
+            path.replace(directory / name)
+    except (OSError, SafetensorError) as error:  # safetensors tells of a full disk by an error of its own
+        reason = getattr(error, 'strerror', None) or error
+        raise OSError(
+            f'the generator cannot be written to {directory}: {reason}; make room there, or give another directory.'
+        ) from error
+    finally:
+        for path in unfinished.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def load_generator(directory: str | Path) -> TriPlaneGenerator:

@@ -6,10 +6,11 @@ Letters: N batch, Z channels of z, L number of w vectors, D channels of w, C cha
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from eg3d_jax.backbone import Backbone
+from eg3d_jax.backbone import PLANES, Backbone
 from eg3d_jax.config import RGB_CHANNELS, GeneratorConfig
 from eg3d_jax.superresolution import Superresolution
 from eg3d_jax.triplane import TriPlaneDecoder, sample_planes
@@ -56,16 +57,24 @@ class TriPlaneGenerator(nnx.Module):
         truncation_psi: float | Float[Array, ''] = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Float[Array, 'N L D']:
-        """Latents and conditioning cameras to w vectors; see `MappingNetwork`."""
-        _check_shape('z', z, (z.shape[0], self.config.z_dim))
+        """Latents and conditioning cameras to w vectors; see `MappingNetwork`.
+
+        Raises:
+            ValueError: z or camera of a wrong shape.
+        """
+        _check_shape('z', z, ('N', self.config.z_dim))
         _check_shape('camera', camera, (z.shape[0], self.config.c_dim))
         return self.backbone.mapping(z, camera, truncation_psi, truncation_cutoff)
 
     def planes(
         self, ws: Float[Array, 'N L D'], *, noise_mode: str = 'const', key: PRNGKeyArray | None = None
     ) -> Float[Array, 'N 3 H W C']:
-        """w vectors to feature planes. `noise_mode`: 'const' (stored noise), 'random' (needs a key) or 'none'."""
-        _check_shape('ws', ws, (ws.shape[0], self.config.num_ws, self.config.w_dim))
+        """w vectors to feature planes. `noise_mode`: 'const' (stored noise), 'random' (needs a key) or 'none'.
+
+        Raises:
+            ValueError: ws of a wrong shape, an unknown noise mode, or a random one without a key.
+        """
+        _check_shape('ws', ws, ('N', self.config.num_ws, self.config.w_dim))
         return self.backbone.synthesis(ws, noise_mode=noise_mode, key=key)
 
     def render(
@@ -79,8 +88,14 @@ class TriPlaneGenerator(nnx.Module):
 
         Without a key the samples are deterministic; with one they are jittered. Where the planes are not
         differentiated, no gradient reaches back through the sampling.
+
+        Raises:
+            ValueError: planes or camera of a wrong shape, or a resolution that is no positive whole number.
         """
+        _check_shape('planes', planes, ('N', PLANES, 'H', 'W', self.config.backbone.plane_channels))
         _check_shape('camera', camera, (planes.shape[0], self.config.c_dim))
+        if resolution is not None and (not isinstance(resolution, int | np.integer) or resolution < 1):
+            raise ValueError(f'resolution must be a positive whole number of pixels, got {resolution!r}')
         return render(planes, self.decoder, camera, self.config.rendering, key, resolution)
 
     def superresolve(
@@ -91,16 +106,28 @@ class TriPlaneGenerator(nnx.Module):
         noise_mode: str | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, 'N H W 3']:
-        """Feature image to final image. `noise_mode` None: the config's ('none' in the published networks)."""
+        """Feature image to final image. `noise_mode` None: the config's ('none' in the published networks).
+
+        Raises:
+            ValueError: a feature image that is not square or has a wrong number of channels, ws of a wrong shape, an
+                unknown noise mode, a random one without a key, or a stored noise of another size than the image.
+        """
+        _check_shape('feature_image', feature_image, ('N', 'h', 'w', self.config.decoder.feature_channels))
+        if feature_image.shape[1] != feature_image.shape[2] or not feature_image.shape[1]:
+            raise ValueError(f'feature_image must be square, got {feature_image.shape[1]} x {feature_image.shape[2]}')
         _check_shape('ws', ws, (feature_image.shape[0], self.config.num_ws, self.config.w_dim))
         return self.superresolution(feature_image, ws, noise_mode=noise_mode, key=key)
 
     def query(
         self, points: Float[Array, 'N P 3'], ws: Float[Array, 'N L D']
     ) -> tuple[Float[Array, 'N P F'], Float[Array, 'N P']]:
-        """(colour features in about [0, 1], density before any activation) at world points."""
-        if points.ndim != 3 or points.shape[0] != ws.shape[0] or points.shape[2] != 3:
-            raise ValueError(f'points must have shape ({ws.shape[0]}, P, 3), got {points.shape}')
+        """(colour features in about [0, 1], density before any activation) at world points.
+
+        Raises:
+            ValueError: points or ws of a wrong shape.
+        """
+        _check_shape('ws', ws, ('N', self.config.num_ws, self.config.w_dim))
+        _check_shape('points', points, (ws.shape[0], 'P', 3))
         return self.decoder(sample_planes(self.planes(ws), points, self.config.rendering.box_warp))
 
     def __call__(
@@ -127,7 +154,8 @@ class TriPlaneGenerator(nnx.Module):
             noise_mode: of the backbone; the super-resolution has its own in the config.
 
         Raises:
-            ValueError: an argument of a wrong shape, an unknown noise mode, or a random one without a key.
+            ValueError: an argument of a wrong shape, a resolution that is no positive whole number, an unknown noise
+                mode, or a random one without a key.
         """
         noise_key, render_key, image_key = (None,) * 3 if key is None else jax.random.split(key, 3)
         conditioning = camera if conditioning_camera is None else conditioning_camera
@@ -143,6 +171,10 @@ class TriPlaneGenerator(nnx.Module):
         )
 
 
-def _check_shape(name: str, array: Array, expected: tuple[int, ...]) -> None:
-    if array.shape != expected:
-        raise ValueError(f'{name} must have shape {expected}, got {array.shape}')
+def _check_shape(name: str, array: Array, expected: tuple[int | str, ...]) -> None:
+    """Refuses another shape than the expected one, in which a letter stands for any size."""
+    fits = len(array.shape) == len(expected) and all(
+        isinstance(wanted, str) or size == wanted for size, wanted in zip(array.shape, expected, strict=True)
+    )
+    if not fits:
+        raise ValueError(f'{name} must have shape ({", ".join(map(str, expected))}), got {array.shape}')

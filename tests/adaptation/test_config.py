@@ -1,12 +1,14 @@
 """Settings: what is refused and by which name, and what reaches the run."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adaptation.config import default_config, flatten, read_config
+import eg3d_jax
+from adaptation.config import POSE_DISTRIBUTIONS, CameraOverrides, default_config, flatten, read_config
 from adaptation.errors import ConfigError
 from adaptation.main import main, parse
 
@@ -50,6 +52,20 @@ class TestReading:
         one = {'steps': 1, 'learning_rate': 0.1, 'trained': ['decoder']}
         assert list(read_config(defaults(phases={'b': one, 'a': one})).phases) == ['a', 'b']
 
+    def test_numbers_in_the_names_of_phases_count_as_numbers(self):
+        one = {'steps': 1, 'learning_rate': 0.1, 'trained': ['decoder']}
+        names = ['phase10', 'phase2', 'b', 'phase2a', '3', 'phase1']
+        ordered = list(read_config(defaults(phases=dict.fromkeys(names, one))).phases)
+        assert ordered == ['3', 'b', 'phase1', 'phase2', 'phase2a', 'phase10']
+
+    def test_every_field_of_the_cameras_can_be_overridden(self):
+        cameras = {item.name for item in dataclasses.fields(eg3d_jax.CameraConfig)}
+        assert {item.name for item in dataclasses.fields(CameraOverrides)} == cameras
+        assert POSE_DISTRIBUTIONS == eg3d_jax.config.POSE_DISTRIBUTIONS
+        overrides = {'distribution': 'uniform', 'yaw_mean': 0.5, 'pitch_mean': -1}
+        camera = read_config(defaults(camera=overrides)).camera
+        assert {name: value for name, value in vars(camera).items() if value is not None} == overrides
+
     def test_flatten_names_fields_by_their_path(self):
         assert flatten({'a': {'b': 1, 'c': {'d': (2, 3)}}, 'e': None}) == {'a.b': 1, 'a.c.d': [2, 3], 'e': None}
 
@@ -75,6 +91,7 @@ class TestReading:
         (defaults(conditioning='side'), 'config.conditioning'),
         (defaults(camera={'pivot': (0.0, 'a', 0.0)}), 'config.camera.pivot'),
         (defaults(camera={'yaw_std': -0.1}), 'config.camera.yaw_std'),
+        (defaults(camera={'distribution': 'normal'}), 'config.camera.distribution'),
         (defaults(camera={'fov_degrees': 180.0}), 'config.camera.fov_degrees'),
         (defaults(clip_layers=(1, 2, 3)), 'config.clip_layers'),
         (defaults(clip_layers=(-1,)), 'config.clip_layers'),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,26 +24,40 @@ from PIL import Image
 import eg3d_jax
 from adaptation import load_adapted, train
 from adaptation.checkpoints import Checkpoints
-from adaptation.config import PhaseConfig
+from adaptation.config import AdaptationConfig, PhaseConfig
+from adaptation.errors import AdaptationError, ConfigError
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import matching, named_leaves
-from adaptation.logs import Progress
+from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
 from adaptation.main import main
 from adaptation.phases import Phase
+from adaptation.samples import Generate
 from adaptation.step import Constants, Metrics, Sampling, Step, TrainState, init_state
+from adaptation.workdir import Workdir
 
 Command = Callable[..., int]
 
 
 @pytest.fixture
-def command(tiny_values: dict[str, Any], tmp_path: Path) -> Command:
-    """Callable: (workdir, *flags) -> exit code of the command."""
+def config_file(tiny_values: dict[str, Any], tmp_path: Path) -> Path:
     file = tmp_path / 'tiny.py'
     start = 'from adaptation.config import default_config\n\ndef get_config():\n    config = default_config()\n'
     file.write_text(f'{start}    config.update({pprint.pformat(tiny_values)})\n    return config\n')
+    return file
+
+
+@pytest.fixture
+def command_line(config_file: Path) -> list[str]:
+    """The command as a process of its own, to which a working directory is added."""
+    return [sys.executable, '-m', 'adaptation.main', f'--config={config_file}']
+
+
+@pytest.fixture
+def command(config_file: Path) -> Command:
+    """Callable: (workdir, *flags) -> exit code of the command."""
 
     def call(workdir: Path, *flags: str) -> int:
-        return main([f'--config={file}', f'--workdir={workdir}', *flags])
+        return main([f'--config={config_file}', f'--workdir={workdir}', *flags])
 
     return call
 
@@ -61,9 +76,15 @@ def run(finished: Path, command: Command) -> Path:
 
 
 def metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The logged lines without the one number that differs from run to run."""
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != 'step_time'} for line in lines]
+    """The logged lines without the time, which differs from run to run."""
+    return [
+        {name: value for name, value in line.items() if name not in (STEP_TIME, FIRST_STEP_TIME)}
+        for line in logged(workdir)
+    ]
+
+
+def logged(workdir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], None]) -> None:
@@ -128,6 +149,10 @@ class TestFinished:
             weights = {'dir': 1.0, 'dis': 2.0, 'istr': 0.5, 'fstr': 3.0}
             assert line['loss'] == pytest.approx(sum(weights[name] * line.get(name, 0) for name in weights), rel=1e-5)
 
+    def test_the_time_of_a_step_that_is_compiled_has_a_name_of_its_own(self, run: Path):
+        times = [{STEP_TIME, FIRST_STEP_TIME} & line.keys() for line in logged(run)]
+        assert times == [{FIRST_STEP_TIME}, {STEP_TIME}, {FIRST_STEP_TIME}, {STEP_TIME}]
+
     def test_pictures_at_start_and_end(self, run: Path):
         paths = sorted((run / 'samples').iterdir())
         assert [path.name for path in paths] == ['000000.png', '000004.png']
@@ -171,6 +196,17 @@ def test_a_phase_that_trains_nothing_is_refused(command: Command, tmp_path: Path
     silent = 'superresolution.block1.conv1.noise_strength'  # G2's noise is off
     assert command(tmp_path / 'run', f'--config.phases.phase2.trained={silent}') == 2
     assert f'error: config.phases.phase2: its losses have no gradient in {silent}' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_phase_without_a_gradient_is_refused_in_its_first_step(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    flags = ('--config.phases.phase1.trained=backbone.mapping', '--config.truncation_psi=0.0')  # all w are the mean
+    assert command(tmp_path / 'run', *flags) == 2
+    error = capsys.readouterr().err
+    assert 'error: config.phases.phase1: its losses have no gradient in backbone.mapping' in error
+    assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
 
 
 def test_a_stopped_run_resumes_to_the_same_numbers(
@@ -227,6 +263,65 @@ def test_ctrl_c_is_heard_while_the_source_domain_is_measured(
     assert 'Stopped before the next step' in capsys.readouterr().err
 
 
+def test_ctrl_c_is_heard_while_samples_are_drawn(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """No batch is drawn after the signal, and the picture that is missing is drawn when the run goes on."""
+    workdir, flags = tmp_path / 'run', ('--config.intervals.samples=2', '--config.sample_heads=2')
+    real, due, drawn = train.make_generate, [True], []
+
+    def make_generate(truncation_psi: float) -> Generate:
+        def generate(*arguments: Any) -> jax.Array:
+            if due.pop() if due else False:
+                signal.raise_signal(signal.SIGINT)
+            drawn.append(arguments)
+            return real(truncation_psi)(*arguments)
+
+        return generate
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, 'make_generate', make_generate)
+        assert command(workdir, *flags) == 130
+        assert len(drawn) == 1
+        assert 'Stopped before the next step' in capsys.readouterr().err
+        assert not (workdir / 'samples').exists()
+
+        interrupt(patch, 2, lambda: due.append(True))
+        drawn.clear()
+        assert command(workdir, *flags) == 130
+        assert len(drawn) == 3 + 3 + 2 + 1, 'both rows, the source domain, and a batch of the adapted row'
+        assert 'Stopped after step 2 of 4' in capsys.readouterr().err
+    assert command(workdir, *flags) == 0
+    assert sorted(path.name for path in (workdir / 'samples').iterdir()) == ['000000.png', '000002.png', '000004.png']
+
+
+def test_a_second_process_is_kept_out(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    workdir = Workdir(tmp_path / 'run')
+    with workdir.lock():
+        code = 'import sys, pathlib, adaptation.workdir as w\nwith w.Workdir(pathlib.Path(sys.argv[1])).lock(): pass'
+        other = subprocess.run([sys.executable, '-c', code, workdir.root], check=False, capture_output=True, text=True)
+        assert other.returncode == 1
+        assert command(workdir.root) == 1
+    message = f'another process is running in {workdir.root}: wait until it ends, or give another --workdir.'
+    assert f'AdaptationError: {message}' in other.stderr
+    assert capsys.readouterr().err == f'error: {message}\n'
+    assert not list(workdir.root.iterdir())
+    with workdir.lock():
+        pass
+
+
+def test_a_drive_without_locks_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOTSUP, 'Operation not supported')
+
+    monkeypatch.setattr('adaptation.workdir.fcntl.flock', flock)
+    with Workdir(tmp_path).lock():
+        pass
+    monkeypatch.setattr('adaptation.workdir.fcntl', None)
+    with Workdir(tmp_path).lock():
+        pass
+
+
 def test_each_phase_says_how_many_parameters_it_trains(
     command: Command,
     tiny_generator: eg3d_jax.TriPlaneGenerator,
@@ -248,7 +343,7 @@ def test_each_phase_says_how_many_parameters_it_trains(
     [
         ('--config.batch_size=3', 'config.batch_size: 2 when the run began, 3 now'),
         ('--config.phases.phase2.weights.dis=1', 'config.phases.phase2.weights.dis: 2.0 when the run began, 1.0 now'),
-        ('--config.reference.crop=(0, 0, 5, 5)', 'config.reference.image: what it names has changed'),
+        ('--config.reference.crop=(0, 0, 16, 16)', 'config.reference.image: what it names has changed'),
     ],
 )
 def test_a_workdir_of_another_run_is_refused(
@@ -274,6 +369,7 @@ def test_moved_inputs_are_the_same_inputs(run: Path, command: Command, tiny_file
         ('--config.reference.image=nowhere.png', 'config.reference.image'),
         ('--config.reference.image=FILES/generator/config.json', 'config.reference'),
         ('--config.reference.crop=(0, 0, 50, 50)', 'config.reference'),
+        ('--config.reference.crop=(0, 0, 20, 15)', 'config.reference'),
         ('--config.phases.phase1.trained=decoder.nett', 'config.phases.phase1.trained'),
         ('--config.camera.radius=10.0', 'config.camera.radius'),
         ('--config.camera.pivot=(0.0, 0.0, 2.7)', 'config.camera.pivot'),
@@ -307,6 +403,30 @@ def test_nan_stops_the_run_and_the_last_checkpoint_remains(
     assert "In step 2 (phase1) the loss 'dis' is nan; the checkpoint of step 1 remains." in error
     assert [path.name for path in (tmp_path / 'run' / 'checkpoints').iterdir()] == ['1']
     assert json.loads((tmp_path / 'run' / 'adapter.json').read_text())['steps'] == 1
+
+
+@pytest.mark.parametrize(
+    ('step', 'advice'),
+    [
+        (1, 'To go on, check the checkpoints and the reference picture, or lower config.phases.phase1.learning_rate'),
+        (2, 'To go on, lower config.phases.phase1.learning_rate'),
+    ],
+)
+def test_what_to_do_about_nan(step: int, advice: str, tmp_path: Path):
+    settings = PhaseConfig(steps=2, learning_rate=0.02, trained=('decoder',))
+    phase = Phase('phase1', settings, 0, ('decoder',), ('decoder',))
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(AdaptationError) as raised:
+        train._refuse_nan({'dir': float('nan')}, phase, step, checkpoints)
+    assert advice in str(raised.value)
+
+
+def test_the_rate_leaves_out_the_step_that_is_compiled(capsys: pytest.CaptureFixture[str]):
+    with Progress(0, 4, shown=True) as progress:
+        counted = []
+        for name in (FIRST_STEP_TIME, STEP_TIME):
+            progress.stepped({'loss': 1.0, name: 1.0})
+            counted.append((progress._bar.n, progress._bar.n - progress._bar.initial))
+    assert counted == [(1, 0), (2, 1)]
 
 
 def test_a_checkpoint_that_cannot_be_written(
@@ -353,12 +473,54 @@ def test_a_directory_of_something_else_is_left_alone(
     }
 
 
+@pytest.mark.parametrize('name', ['config.json', 'inputs.json'])
+@pytest.mark.parametrize('content', [b'[1, 2]', b'{', b'\xff\xfe\x00'])
+def test_a_damaged_file_of_the_run_is_named(
+    name: str, content: bytes, tmp_path: Path, tiny_config: Callable[..., AdaptationConfig]
+):
+    workdir = Workdir(tmp_path)
+    workdir.claim(tiny_config(), {})
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf'{name} is damaged.*: give another --workdir\.'):
+        workdir.claim(tiny_config(), {})
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_metrics_that_are_no_text_are_named(tmp_path: Path):
+    workdir = Workdir(tmp_path)
+    workdir.metrics.write_bytes(b'\x00\xff\xfe')
+    with pytest.raises(AdaptationError, match=r'metrics\.jsonl is damaged .*: move it away to resume'):
+        RunLog(workdir, 3)
+    assert workdir.metrics.read_bytes() == b'\x00\xff\xfe'
+
+
+def test_a_workdir_with_a_nul_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert command(Path(f'{tmp_path}/a\0b')) == 2
+    assert 'error: --workdir: ' in capsys.readouterr().err
+
+
 def test_a_second_signal_ends_at_once():
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)  # to this thread: `os.kill` may reach it later
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_that_of_one(command_line: list[str], tmp_path: Path):
+    """Ctrl-C in the first phase, then the same command again."""
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    subprocess.run([*command_line, f'--workdir={whole}'], check=True, capture_output=True)
+    with subprocess.Popen([*command_line, f'--workdir={parts}'], stderr=subprocess.PIPE) as first:
+        while first.poll() is None and not ((parts / 'metrics.jsonl').exists() and logged(parts)):
+            time.sleep(0.01)
+        first.send_signal(signal.SIGINT)
+        assert b'The same command resumes' in first.communicate()[1]
+    assert first.returncode == 130
+    subprocess.run([*command_line, f'--workdir={parts}'], check=True, capture_output=True)
+    assert (parts / 'adapter.safetensors').read_bytes() == (whole / 'adapter.safetensors').read_bytes()
+    assert metrics(parts) == metrics(whole)
 
 
 def test_settings_are_read_without_waiting_for_jax():

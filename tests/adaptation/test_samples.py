@@ -65,6 +65,23 @@ def test_grid_shows_each_head_from_three_sides_in_both_rows(tiny_generator: eg3d
     np.testing.assert_allclose(conditioning, np.tile(cameras[1], (9, 1)), atol=1e-6)
 
 
+def test_nothing_is_drawn_once_stopped(tiny_generator: eg3d_jax.TriPlaneGenerator):
+    calls = []
+
+    def generate(generator: object, z: jax.Array, camera: jax.Array, conditioning: jax.Array) -> jax.Array:
+        calls.append(generator)
+        return jnp.zeros((len(z), 8, 8, 3))
+
+    camera, reference = tiny_generator.config.camera, np.zeros((8, 8, 3), np.float32)
+    grid = SampleGrid(generate, tiny_generator, reference, camera, jax.random.key(0), heads=1, batch_size=2)
+    assert grid.draw(tiny_generator, lambda: len(calls) == 1) is None  # in the source's row
+    assert len(calls) == 1
+    assert grid.draw(tiny_generator, lambda: len(calls) == 4) is None  # in the adapted row
+    assert len(calls) == 4
+    assert grid.draw(tiny_generator) is not None
+    assert len(calls) == 6
+
+
 def test_generate_is_the_deterministic_generator(tiny_generator: eg3d_jax.TriPlaneGenerator):
     z = jax.random.normal(jax.random.key(0), (2, 8))
     camera, conditioning = (

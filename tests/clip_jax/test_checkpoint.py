@@ -1,5 +1,6 @@
 """Checkpoints on disk."""
 
+import errno
 import json
 
 import jax.numpy as jnp
@@ -60,14 +61,27 @@ def test_a_failure_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch):
     save_clip(clip, tmp_path)
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
+    write_bytes = clip_jax.checkpoint.Path.write_bytes
+
     def full_disk(self, content):
-        raise OSError('No space left on device')
+        write_bytes(self, content[:3])
+        raise OSError(errno.ENOSPC, 'No space left on device')
 
     clip.logit_scale[...] = jnp.asarray(3.0)
     monkeypatch.setattr(clip_jax.checkpoint.Path, 'write_bytes', full_disk)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(OSError, match='the CLIP cannot be written') as raised:
         save_clip(clip, tmp_path)
+    assert str(raised.value) == (
+        f'the CLIP cannot be written to {tmp_path}: No space left on device; '
+        'make room there, or give another directory.'
+    )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+
+
+def test_a_directory_that_cannot_be_made_is_named(clip, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match=r'the CLIP cannot be written to .*file.inside: Not a directory; make room'):
+        save_clip(clip, tmp_path / 'file' / 'inside')
 
 
 def test_all_misfits_are_named_at_once(clip, tmp_path):

@@ -85,6 +85,13 @@ def test_16_bit_grey_keeps_its_levels(tmp_path, suffix):
     assert_image(load_image(path), np.repeat(scaled(levels, 65535)[..., None], 3, -1))
 
 
+def test_16_bit_grey_with_a_transparent_level(tmp_path):
+    levels = np.array([[1000, 2000], [1001, 1000]], np.uint16)
+    path = save(Image.fromarray(levels), tmp_path / 'a.png', transparency=1000)
+    expected = scaled(np.where(levels == 1000, 65535, levels), 65535)
+    assert_image(load_image(path), np.repeat(expected[..., None], 3, -1))
+
+
 def test_32_bit_integers_are_read_as_16_bit_or_refused(tmp_path):
     levels = np.array([[0, 65535], [300, 40000]], np.int32)
     path = save(Image.fromarray(levels), tmp_path / 'a.tif')
@@ -202,8 +209,10 @@ def test_damaged_bytes_inside(tmp_path):
         load_image(path)
 
 
-def test_too_many_pixels(tmp_path, monkeypatch):
+@pytest.mark.parametrize('limit', [10, 20])
+def test_too_many_pixels(tmp_path, monkeypatch, limit):
+    """36 pixels: more than twice the limit, where Pillow refuses, and less, where it only warns."""
     path = save(Image.fromarray(gradient()), tmp_path / 'a.png')
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
-    with pytest.raises(ImageError, match='too many pixels'):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
+    with pytest.raises(ImageError, match=rf'a\.png: has too many pixels, over {limit}; save it smaller'):
         load_image(path)

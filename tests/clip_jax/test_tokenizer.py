@@ -79,6 +79,22 @@ def test_context_length_from_the_config(tmp_path, config):
     assert load_tokenizer(tmp_path)(['a']).shape == (1, 9)
 
 
+@pytest.mark.parametrize('content', [b'', b'{"model": ', b'[]', b'\xff\xfe\x00'])
+@pytest.mark.parametrize('name', ['tokenizer.json', 'vocab.json', 'merges.txt', 'config.json'])
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    if name == 'tokenizer.json':
+        (tmp_path / 'config.json').write_text('{"text": {"context_length": 9}}')
+    else:
+        byte_pair_files(tmp_path)
+    if name == 'merges.txt' and content != b'\xff\xfe\x00':
+        content = b'no merge of three words\n'
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name.replace('.', r'\.')) as raised:
+        load_tokenizer(tmp_path, context_length=None if name == 'config.json' else 9)
+    assert 'copy' in str(raised.value)
+    assert '\n' not in str(raised.value)
+
+
 def test_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'holds no tokenizer: expected tokenizer\.json, or vocab\.json and'):
         load_tokenizer(tmp_path, context_length=8)

@@ -1,10 +1,12 @@
 """Checkpoints come back as they were, and what is wrong with one is said in full."""
 
+import errno
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import eg3d_jax
@@ -55,6 +57,41 @@ def test_names_are_the_published_ones(reference):
 def test_refuses_another_dtype(tmp_path, tiny_generator):
     with pytest.raises(ValueError, match=r"dtype must be one of .* got 'int8'"):
         save_generator(tiny_generator, tmp_path, dtype='int8')
+
+
+class TestFailedWriting:
+    @pytest.fixture(params=['weights', 'config'])
+    def full_disk(self, request, monkeypatch):
+        """Writing this file fails after some bytes."""
+
+        def save_part(arrays, path):
+            path.write_bytes(b'part')
+            raise SafetensorError('I/O error: No space left on device (os error 28)')
+
+        def write_part(self, content):
+            self.write_bytes(b'part')
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        if request.param == 'weights':
+            monkeypatch.setattr(eg3d_jax.checkpoint, 'save_file', save_part)
+        else:
+            monkeypatch.setattr(eg3d_jax.checkpoint.Path, 'write_text', write_part)
+
+    def test_leaves_nothing_behind(self, tmp_path, tiny_generator, full_disk):
+        with pytest.raises(OSError, match=rf'the generator cannot be written to {tmp_path}: .*No space left on device'):
+            save_generator(tiny_generator, tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_leaves_an_earlier_generator_as_it_was(self, directory, tiny_generator, full_disk):
+        old = {path.name: path.read_bytes() for path in directory.iterdir()}
+        with pytest.raises(OSError, match='make room there, or give another directory'):
+            save_generator(tiny_generator, directory, dtype='float16')
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == old
+
+    def test_names_a_directory_that_cannot_be_made(self, tmp_path, tiny_generator):
+        (tmp_path / 'file').touch()
+        with pytest.raises(OSError, match=r'file.inside: Not a directory; make room there'):
+            save_generator(tiny_generator, tmp_path / 'file' / 'inside')
 
 
 class TestDamage:

@@ -122,14 +122,33 @@ class TestWrongUse:
     def test_shapes(self, unchecked_annotations, tiny_generator, tiny_z, tiny_cameras):
         ws = tiny_generator.mapping(tiny_z, tiny_cameras)
         planes = tiny_generator.planes(ws)
-        with pytest.raises(ValueError, match=r'z must have shape \(3, 8\), got \(3, 7\)'):
+        with pytest.raises(ValueError, match=r'z must have shape \(N, 8\), got \(3, 7\)'):
             tiny_generator.mapping(tiny_z[:, :7], tiny_cameras)
-        with pytest.raises(ValueError, match=r'ws must have shape \(3, 6, 12\)'):
+        with pytest.raises(ValueError, match=r'ws must have shape \(N, 6, 12\)'):
             tiny_generator.planes(ws[:, :3])
         with pytest.raises(ValueError, match=r'camera must have shape \(3, 25\), got \(1, 25\)'):
             tiny_generator.render(planes, tiny_cameras[:1])
         with pytest.raises(ValueError, match=r'points must have shape \(3, P, 3\), got \(1, 4, 3\)'):
             tiny_generator.query(jnp.zeros((1, 4, 3)), ws)
+        with pytest.raises(ValueError, match=r'z must have shape \(N, 8\), got \(\)'):
+            tiny_generator.mapping(jnp.zeros(()), tiny_cameras)
+        with pytest.raises(ValueError, match=r'ws must have shape \(N, 6, 12\), got \(12,\)'):
+            tiny_generator.query(jnp.zeros((3, 4, 3)), ws[0, 0])
+        with pytest.raises(ValueError, match=r'planes must have shape \(N, 3, H, W, \d+\), got'):
+            tiny_generator.render(planes[..., :-1], tiny_cameras)
+
+    @pytest.mark.parametrize('resolution', [0, -8, 8.0])
+    def test_resolution(self, unchecked_annotations, tiny_generator, tiny_z, tiny_cameras, resolution):
+        planes = tiny_generator.planes(tiny_generator.mapping(tiny_z, tiny_cameras))
+        with pytest.raises(ValueError, match=rf'resolution must be a positive whole number .* got {resolution}'):
+            tiny_generator.render(planes, tiny_cameras, resolution=resolution)
+
+    def test_feature_image(self, unchecked_annotations, tiny_generator):
+        ws = jnp.zeros((2, 6, 12))
+        with pytest.raises(ValueError, match=r'feature_image must have shape \(N, h, w, 6\), got \(2, 8, 8, 5\)'):
+            tiny_generator.superresolve(jnp.zeros((2, 8, 8, 5)), ws)
+        with pytest.raises(ValueError, match='feature_image must be square, got 8 x 4'):
+            tiny_generator.superresolve(jnp.zeros((2, 8, 4, 6)), ws)
 
     def test_noise_without_a_key(self, tiny_generator, tiny_z, tiny_cameras):
         with pytest.raises(ValueError, match='needs a key'):
