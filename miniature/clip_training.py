@@ -36,7 +36,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    'patch8': Recipe('miniature', steps=1000, keep=0.5),
+    'patch8': Recipe('miniature', steps=700, keep=0.5),
     'patch16': Recipe('miniature/16', steps=1200, keep=1.0),
 }
 HEADS = 1024
