@@ -500,6 +500,14 @@ def test_a_workdir_with_a_nul_is_refused(command: Command, tmp_path: Path, capsy
 
 
 def test_a_second_signal_ends_at_once():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        _interrupt_twice()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt_twice() -> None:
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)  # to this thread: `os.kill` may reach it later
         assert stop.requested

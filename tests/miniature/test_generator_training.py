@@ -89,8 +89,10 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path):
             signal.raise_signal(signal.SIGINT)
         return step(state, index)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.raises(KeyboardInterrupt):
         fit(interrupted, jnp.zeros(()), 12, tmp_path / 'parts', name='test', checkpoint_every=5)
+    signal.signal(signal.SIGINT, before)
     parts, _ = fit(step, jnp.zeros(()), 12, tmp_path / 'parts', name='test', checkpoint_every=5)
     assert float(parts) == float(whole)
 
