@@ -1,6 +1,7 @@
-"""Muon (orthogonalised momentum) for matrices and kernels: what all networks of the miniature are trained with.
+"""Muon (orthogonalised momentum) for matrices and kernels: what the networks of the miniature are trained with.
 
-In the same time it brings every one of them further than Adam does, the mapping network above all.
+It brought the mapping network to a quarter of Adam's error in fewer steps, and the generator's fields and the judge
+further in the same time. The CLIPs it has not been shown to help.
 """
 
 from typing import Any
