@@ -1,7 +1,7 @@
 """Muon (orthogonalised momentum) for matrices and kernels: what the networks of the miniature are trained with.
 
-It brought the mapping network to a quarter of Adam's error in fewer steps, and the generator's fields and the judge
-further in the same time. The CLIPs it has not been shown to help.
+It brought the mapping network to a quarter of Adam's error in fewer steps, and the generator's fields further in the
+same time. For the judge, whose shape changed with it, that was not measured; the CLIPs are no better for it.
 """
 
 from typing import Any
