@@ -8,6 +8,7 @@ sees four times the heads; field and pictures together, through volume rendering
 the same latents, so that every latent has a true head.
 
 With ``--initial`` the coarse planes are skipped: what was learnt there is in the given weights already.
+``--stage=NAME:STEPS:RATE``, once for each, runs these stages instead.
 """
 
 import argparse
@@ -195,6 +196,42 @@ def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
     return optax.chain(optax.partition(parts, labels), optax.scale_by_learning_rate(schedule))
 
 
+def all_stages() -> list[Stage]:
+    """What a training from nothing runs."""
+    fields = [
+        Stage(
+            f'field{resolution}',
+            partial(field_batch, resolution=resolution),
+            partial(field_loss, resolution=resolution),
+            steps,
+            rate,
+        )
+        for resolution, steps, rate in FIELD_STAGES
+    ]
+    return [
+        Stage('mapping', mapping_batch, mapping_loss, 5000, 6e-3, rates=ALONE_RATES),
+        *fields,
+        Stage('picture', picture_batch, picture_loss, 4000, 4e-3, uses=2),
+    ]
+
+
+def stage_from_words(words: str) -> Stage:
+    """The stage that NAME:STEPS:RATE asks for.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such stage, or the numbers are none.
+    """
+    known = {stage.name: stage for stage in all_stages()}
+    try:
+        name, steps, rate = words.split(':')
+        stage = known[name]._replace(steps=int(steps), learning_rate=float(rate))
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError(f'{words!r}: give NAME:STEPS:RATE, NAME one of {", ".join(known)}') from None
+    if stage.steps < 1 or not stage.learning_rate > 0:
+        raise argparse.ArgumentTypeError(f'{words!r}: steps and rate have to be above 0')
+    return stage
+
+
 def make_step(
     graphdef: Any, buffers: Any, stage: Stage, optimiser: optax.GradientTransformation, seed: int
 ) -> Callable:
@@ -247,10 +284,23 @@ def carry_over(generator: TriPlaneGenerator, before: Array, after: Array) -> Non
             layer.bias[...] = layer.bias[...] + line[-1] @ weight * (layer.weight_gain / layer.bias_gain)
 
 
+def fitted_readout(generator: TriPlaneGenerator, seed: int) -> Array:
+    """The linear map from w, and a 1 after it, to the attributes that errs least on some latents."""
+    z = _some_latents(generator, COMPARED_LATENTS, seed)
+    w = _some_w(generator, COMPARED_LATENTS, seed)
+    return jnp.linalg.lstsq(
+        jnp.concatenate([w, jnp.ones((len(w), 1))], axis=1), world.attributes(world.from_latent(z))
+    )[0]
+
+
+def _some_latents(generator: TriPlaneGenerator, n: int, seed: int) -> Array:
+    """[N, Z], latents that depend on the seed alone."""
+    return jax.random.normal(jax.random.key(seed), (n, generator.config.z_dim))
+
+
 def _some_w(generator: TriPlaneGenerator, n: int, seed: int) -> Array:
     """[N, D], w of n latents that depend on the seed alone."""
-    z = jax.random.normal(jax.random.key(seed), (n, generator.config.z_dim))
-    return generator.mapping(z, jnp.zeros((n, 25)))[:, 0]
+    return generator.mapping(_some_latents(generator, n, seed), jnp.zeros((n, 25)))[:, 0]
 
 
 def train(
@@ -265,6 +315,8 @@ def train(
     graphdef, params, *rest = nnx.split(generator, nnx.Param, ...)
     (buffers,) = rest
     readout = jnp.zeros((generator.config.w_dim + 1, len(world.ATTRIBUTES)))
+    if initial is not None:
+        readout = fitted_readout(initial, seed)
     seconds = 0.0
     for number, stage in enumerate(stages):
         optimiser = _optimiser(stage, params)
@@ -319,25 +371,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scale', type=float, default=1.0, help='of the number of steps of every stage')
     parser.add_argument('--initial', type=Path, help='directory of a generator to go on from')
+    parser.add_argument(
+        '--stage',
+        type=stage_from_words,
+        action='append',
+        metavar='NAME:STEPS:RATE',
+        help=f'run this stage ({", ".join(stage.name for stage in all_stages())}); give it once for each',
+    )
     options = parser.parse_args(arguments)
     initial, initial_recipe = None, None
     if options.initial is not None:
         initial, initial_recipe = load_generator(options.initial), read_recipe(options.initial)
-    stages = [
-        Stage('mapping', mapping_batch, mapping_loss, 5000, 6e-3, rates=ALONE_RATES),
-        *(
-            Stage(
-                f'field{resolution}',
-                partial(field_batch, resolution=resolution),
-                partial(field_loss, resolution=resolution),
-                steps,
-                rate,
-            )
-            for resolution, steps, rate in FIELD_STAGES
-        ),
-        Stage('picture', picture_batch, picture_loss, 4000, 4e-3, uses=2),
-    ]
-    if initial is not None:
+    stages = options.stage or all_stages()
+    if initial is not None and not options.stage:
         stages = [stage for stage in stages if not stage.name.startswith('field')]
     stages = [stage._replace(steps=max(1, round(stage.steps * options.scale))) for stage in stages]
     options.workdir.mkdir(parents=True, exist_ok=True)
@@ -350,7 +396,11 @@ def main(arguments: list[str] | None = None) -> int:
         options.output,
         command='python -m miniature.generator_training ' + ' '.join(sys.argv[1:] if arguments is None else arguments),
         seconds=seconds,
-        settings={'seed': options.seed, **{f'{stage.name}_steps': stage.steps for stage in stages}},
+        settings={
+            'seed': options.seed,
+            **{f'{stage.name}_steps': stage.steps for stage in stages},
+            **{f'{stage.name}_learning_rate': stage.learning_rate for stage in stages},
+        },
         quality=measure(options.output),
         initial=initial_recipe,
     )
