@@ -68,6 +68,7 @@ class PhaseConfig:
     ]  # path prefixes of the generator's parameters, such as 'decoder' or 'superresolution.block1'
     weights: LossWeights = field(default_factory=LossWeights)
     render_resolution: int | None = None  # side of the feature image in training; None: the generator's own
+    updates: int = 1  # of the parameters, in a row, on each step's batch: what they do not change is computed once
 
     def trains(self, stage: str) -> bool:
         """Whether any parameter of this stage of the generator is trained."""
@@ -325,3 +326,4 @@ def _check_phase(name: str, phase: PhaseConfig, problems: _Problems) -> None:
     )
     resolution = phase.render_resolution
     require(resolution is None or resolution >= 1, f'{name}.render_resolution', 'must be at least 1')
+    require(phase.updates >= 1, f'{name}.updates', 'must be at least 1')

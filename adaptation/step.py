@@ -1,7 +1,8 @@
 """One training step: a pure function of the state, compiled once for each phase.
 
 The adapted generator's image is made in stages (see `phases.PIPELINE`). Those before the first changed one are the
-source's own; those before the first trained one are computed without a gradient; only the rest is differentiated.
+source's own; those before the first trained one are computed without a gradient; only the rest is differentiated. What
+does not depend on the trained parameters is computed once for all updates of a step.
 
 N batch, Z channels of z.
 """
@@ -21,6 +22,7 @@ from adaptation.config import LossWeights
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import PIPELINE, Phase
+from clip_jax import ImageEncoding
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
 
 METRICS = ('loss', 'dir', 'dis', 'istr', 'fstr', 'gradient_norm', 'parameter_norm')  # in the order of the log
@@ -107,7 +109,7 @@ def make_step(phase: Phase, sampling: Sampling) -> Step:
     """The compiled step of a phase: `(state, constants, key) -> (state, metrics)`; the state's memory is reused.
 
     The metrics are each loss before its weight (summed over the encoders), 'loss' their weighted sum, and the norms of
-    the gradient and of the trained parameters.
+    the gradient and of the trained parameters: means over the step's updates.
     """
     transformation = optimizer(phase)
     weights = phase.settings.weights
@@ -117,23 +119,34 @@ def make_step(phase: Phase, sampling: Sampling) -> Step:
         source = constants.source
         batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
         advance = partial(_advance, batch=batch, phase=phase, psi=sampling.truncation_psi)
-        trained = {name: state.adapted[name] for name in phase.trained}
 
         stop = _last_stage(weights)
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
         fixed = advance(with_leaves(source, state.adapted), shared, phase.first_trained)
+        origins = _encode(source_stages, constants.guides, embed=bool(weights.dir), tokens=bool(weights.istr))
 
         def objective(trained: Leaves) -> tuple[Array, Metrics]:
-            adapted = with_leaves(source, {**state.adapted, **trained})
-            values = _losses(advance(adapted, fixed, stop), source_stages, constants.guides, weights)
+            generator = with_leaves(source, {**state.adapted, **trained})
+            adapted = advance(generator, fixed, stop)
+            values = _losses(adapted, source_stages, origins, constants.guides, weights)
             return sum(getattr(weights, name) * value for name, value in values.items()), values
 
-        (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
-        updates, opt_state = transformation.update(gradients, state.optimizer, trained)
-        trained = optax.apply_updates(trained, updates)
-        norms = {'gradient_norm': optax.tree.norm(gradients), 'parameter_norm': optax.tree.norm(trained)}
-        return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), {'loss': loss, **values, **norms}
+        def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
+            trained, opt_state = carry
+            (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+            updates, opt_state = transformation.update(gradients, opt_state, trained)
+            trained = optax.apply_updates(trained, updates)
+            norms = {'gradient_norm': optax.tree.norm(gradients), 'parameter_norm': optax.tree.norm(trained)}
+            return (trained, opt_state), {'loss': loss, **values, **norms}
+
+        carry = ({name: state.adapted[name] for name in phase.trained}, state.optimizer)
+        if phase.settings.updates == 1:
+            (trained, opt_state), metrics = update(carry, None)
+        else:
+            (trained, opt_state), each = jax.lax.scan(update, carry, length=phase.settings.updates)
+            metrics = jax.tree.map(jnp.mean, each)
+        return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
 
     return step
 
@@ -166,17 +179,26 @@ def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phas
     raise ValueError(f'an image has {len(PIPELINE)} stages, {len(done)} are done')
 
 
-def _losses(adapted: Stages, source: Stages, guides: tuple[Guide, ...], weights: LossWeights) -> Metrics:
+def _encode(images: Stages, guides: tuple[Guide, ...], *, embed: bool, tokens: bool) -> tuple[ImageEncoding, ...]:
+    """What each guide makes of the images; nothing where they end at feature images."""
+    if len(images) <= IMAGE:
+        return ()
+    return tuple(guide.encode(images[IMAGE], tokens=tokens, embed=embed) for guide in guides)
+
+
+def _losses(
+    adapted: Stages,
+    source: Stages,
+    origins: tuple[ImageEncoding, ...],
+    guides: tuple[Guide, ...],
+    weights: LossWeights,
+) -> Metrics:
     """Each loss of a weight above 0, before it; those of images are summed over the guides."""
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES], source[FEATURES])
-    if _last_stage(weights) <= IMAGE:
-        return values
-    for guide in guides:
-        tokens, embed = bool(weights.dis or weights.istr), bool(weights.dir)
-        found = guide.encode(adapted[IMAGE], tokens=tokens, embed=embed)
-        origin = guide.encode(source[IMAGE], tokens=bool(weights.istr), embed=embed)
+    encodings = _encode(adapted, guides, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
+    for guide, found, origin in zip(guides if encodings else (), encodings, origins, strict=True):
         if found.embedding is not None and origin.embedding is not None:
             values['dir'] += losses.direction_loss(found.embedding, origin.embedding, guide.domain_direction)
         if weights.dis:

@@ -1,6 +1,6 @@
 """Time and memory of one adaptation step in each phase, on random weights of any size.
 
-    python benchmarks/adaptation.py [--preset=miniature] [--batch=4] [--steps=5] [--render_resolution=32]
+    python -m benchmarks.adaptation [--preset=miniature] [--batch=4] [--steps=5] [--render_resolution=32]
 
 Prints for each phase: seconds to compile, the best step's wall and processor seconds, what the compiled step needs
 beside its arguments, and the process's largest memory so far. The encoders are the miniature's for the miniature,

@@ -107,6 +107,7 @@ class TestReading:
         (phase(weights={'dis': -1.0}), 'config.phases.only.weights.dis'),
         (phase(weights={'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0}), 'config.phases.only.weights'),
         (phase(render_resolution=0), 'config.phases.only.render_resolution'),
+        (phase(updates=0), 'config.phases.only.updates'),
         # A loss that nothing trained can change, and parameters that no loss reaches.
         (phase(trained=('superresolution',), weights={'fstr': 1.0}), 'config.phases.only.weights.fstr'),
         (

@@ -117,6 +117,28 @@ def test_step_is_the_plain_method(
         np.testing.assert_allclose(np.asarray(leaf)[clear], expected[clear], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize('index', [0, 1], ids=['Tri-D', 'G2'])
+def test_updates_in_a_row_are_steps_on_one_batch(
+    index: int, tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator, guides: tuple[Guide, ...]
+):
+    constants = Constants(tiny_generator, guides)
+    states, metrics = [], []
+    for updates, calls in ((1, 3), (3, 1)):
+        config = tiny_config(**{f'phases__phase{index + 1}__updates': updates})
+        phase = phases_of(config, tiny_generator)[index]
+        step = make_step(phase, sampling_of(config, tiny_generator))
+        state, seen = init_state(0, moved(tiny_generator, phase.changed), phase), []
+        for _ in range(calls):  # the number of steps done chooses the batch
+            state, values = step(state._replace(step=jnp.int32(0)), constants, KEY)
+            seen.append(values)
+        states.append(state)
+        metrics.append({name: np.mean([values[name] for values in seen]) for name in seen[0]})
+    for name, leaf in states[0].adapted.items():  # rounding can turn the sign of a small gradient, and Adam's step
+        np.testing.assert_allclose(states[1].adapted[name], leaf, rtol=1e-3, atol=1e-3, err_msg=name)
+    for name, value in metrics[0].items():
+        np.testing.assert_allclose(metrics[1][name], value, rtol=1e-3, err_msg=name)
+
+
 def plane_scatters(jaxpr: Any, channels: int) -> int:
     """How many operations add into an array of this many channels at computed places, as the planes' gradient does."""
     found = 0

@@ -1,0 +1,147 @@
+"""The miniature's test set: heads that no network has seen, as the source makes them and as a style truly draws them.
+
+    python -m benchmarks.ground_truth --style=sketch --output=runs/true_sketches [--samples=256] [--seed=0]
+
+writes the true renderings of one set as PNGs, such as `adaptation.evaluate --target` takes. Everything follows from the
+seed: nothing is stored, and every machine draws the same heads.
+
+Letters: N samples, R resolution, E embedding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image
+
+from benchmarks.target_domain import BATCH, LATENT_SEED, Embeddings, Images, Samples, frechet, true_renderings
+from eg3d_jax import PRESETS, TriPlaneGenerator
+from eg3d_jax.cameras import orbit_cameras, sample_poses
+from miniature import world
+from miniature.judge import Judge, embed_all
+from miniature.world.latent import AMOUNTS
+
+VALIDATION = 1_000_000  # added to a seed, it gives the heads that settings are chosen on, and none that are reported
+
+
+class Poses(NamedTuple):
+    """Latents and the cameras that look at their heads; the mapping is told the frontal camera."""
+
+    z: Float[Array, 'N Z']
+    camera: Float[Array, 'N 25']
+
+
+class GroundTruth(NamedTuple):
+    """What is known of a style's test set.
+
+    images: the true rendering of each latent's head by its camera, in [-1, 1]. depth: its true depth, infinite where
+    no head is. classes, amounts: the heads' attributes. embedded: the judge's view of `images`. domain, other: the
+    judge's view of two sets of true renderings of other heads.
+    """
+
+    style: str
+    poses: Poses
+    images: Images
+    depth: Float[np.ndarray, 'N R R']
+    classes: dict[str, np.ndarray]
+    amounts: Float[np.ndarray, 'N A']
+    embedded: Embeddings
+    domain: Embeddings
+    other: Embeddings
+
+    @property
+    def floor(self) -> float:
+        """The distance of true renderings to those of other heads."""
+        return frechet(self.other, self.domain)
+
+
+def poses(count: int, seed: int) -> Poses:
+    """The test set's latents and cameras."""
+    key, drawn = jax.random.key(LATENT_SEED + seed), []
+    camera = PRESETS['miniature'].camera
+    for batch in range(-(-count // BATCH)):
+        z_key, camera_key = jax.random.split(jax.random.fold_in(key, batch))
+        drawn.append(
+            Poses(jax.random.normal(z_key, (BATCH, world.LATENT_SIZE)), sample_poses(camera_key, BATCH, camera))
+        )
+    return Poses(*(jnp.concatenate(parts)[:count] for parts in zip(*drawn, strict=True)))
+
+
+def ground_truth(style: str, count: int, seed: int, judge: Judge, depth_resolution: int = 64) -> GroundTruth:
+    """Renders a style's test set; `count` heads of each kind, a multiple of 16."""
+    chosen = poses(count, seed)
+    resolution = judge.config.resolution
+    images, depth = [], []
+    for batch in batches(chosen):
+        heads = world.from_latent(batch.z)
+        images.append(np.asarray(world.render(heads, batch.camera, style, resolution)))
+        seen = world.buffers(heads, batch.camera, depth_resolution)
+        depth.append(np.where(np.asarray(seen.mask), np.asarray(seen.depth), np.inf))
+    heads = world.from_latent(chosen.z)
+    others = embed_all(judge, true_renderings(style, 2 * count, PRESETS['miniature'].camera, seed, resolution))
+    return GroundTruth(
+        style=style,
+        poses=chosen,
+        images=np.concatenate(images),
+        depth=np.concatenate(depth),
+        classes={name: np.asarray(index) for name, index in world.classes(heads).items()},
+        amounts=np.stack([np.asarray(heads.amounts[name]) for name in AMOUNTS], axis=-1),
+        embedded=embed_all(judge, np.concatenate(images)),
+        domain=others[:count],
+        other=others[count:],
+    )
+
+
+def batches(chosen: Poses) -> list[Poses]:
+    """The test set in batches of 16.
+
+    Raises:
+        ValueError: it does not divide into them.
+    """
+    count = len(chosen.z)
+    if count % BATCH:
+        raise ValueError(f'the number of samples has to be a multiple of {BATCH}, got {count}')
+    return [Poses(*(array[start : start + BATCH] for array in chosen)) for start in range(0, count, BATCH)]
+
+
+def generate(generator: TriPlaneGenerator, chosen: Poses) -> Samples:
+    """What a generator makes of the test set, without jitter."""
+    made = [_generate(generator, batch) for batch in batches(chosen)]
+    return Samples(*(np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*made, strict=True)))
+
+
+@jax.jit
+def _generate(generator: TriPlaneGenerator, chosen: Poses) -> tuple[Array, Array]:
+    camera = generator.config.camera
+    n = chosen.z.shape[0]
+    frontal = orbit_cameras(jnp.full(n, camera.yaw_mean), jnp.full(n, camera.pitch_mean), camera)
+    made = generator(chosen.z, chosen.camera, frontal)
+    return jnp.clip(made.image, -1.0, 1.0), made.depth
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.ground_truth', description=(__doc__ or '').split('\n')[0]
+    )
+    parser.add_argument('--style', choices=world.STYLES, required=True)
+    parser.add_argument('--output', type=Path, required=True, help='directory of the PNGs')
+    parser.add_argument('--samples', type=int, default=256)
+    parser.add_argument('--seed', type=int, default=0)
+    options = parser.parse_args(arguments)
+    images = true_renderings(options.style, options.samples, PRESETS['miniature'].camera, options.seed)
+    options.output.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(images):
+        pixels = np.clip(image * 127.5 + 128.0, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(options.output / f'{options.style}_{index:05d}.png')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
