@@ -9,8 +9,9 @@ Letters: N batch, H and W height and width, R side of the network's input, C cha
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -159,7 +160,7 @@ class ArcFace(nnx.Module):
         x = _run(self.output_layer, self.stages(self.see(images, crop))[-1])
         return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), SMALLEST_NORM)
 
-    def stages(self, pixels: Float[Array, 'N R R 3']) -> list[Float[Array, 'N h w c']]:
+    def stages(self, pixels: Float[Array, 'N R R 3']) -> list[Float[Array, 'N ...']]:
         """The activations after the input layer and after each unit."""
         activations = [_run(self.input_layer, pixels)]
         for unit in self.body:
@@ -205,7 +206,7 @@ def load_arcface(directory: str | Path) -> ArcFace:
     return load_network(directory, ArcFaceConfig, build_arcface)
 
 
-def _run(layers: nnx.List, x: Array) -> Array:
+def _run(layers: Iterable[Any], x: Array) -> Array:
     for layer in layers:
         x = layer(x)
     return x

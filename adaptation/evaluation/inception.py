@@ -98,7 +98,7 @@ class InceptionV3(nnx.Module):
         """
         return jnp.mean(self.stages(images)[STAGES[-1]], axis=(1, 2))  # [N, H, W, C] -> [N, C]
 
-    def stages(self, images: Float[Array, 'N H W 3']) -> dict[str, Float[Array, 'N h w c']]:
+    def stages(self, images: Float[Array, 'N H W 3']) -> dict[str, Float[Array, 'N ...']]:
         """The activations after each of STAGES, by its name."""
         x = self.resize(images)
         activations = {}

@@ -20,7 +20,7 @@ from adaptation.evaluation.layers import BatchNorm, Conv, Pair, average_pool, ma
 
 BATCH_NORM_EPS = 1e-3  # TensorFlow's, from which the weights come; PyTorch's own is 1e-5
 
-Image = Float[Array, 'N H W C']
+Image = Float[Array, 'N H W _']
 
 
 class ConvBlock(nnx.Module):

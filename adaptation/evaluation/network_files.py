@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +33,7 @@ class NetworkConfig:
         return {NETWORK: self.network, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, values: Any) -> Self:
+    def from_dict(cls, values: Any) -> Any:
         """The inverse of `to_dict`, of what JSON makes of it too.
 
         Raises:
@@ -57,6 +57,7 @@ class NetworkConfig:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
+@runtime_checkable
 class Network(Protocol):
     """A module that knows its sizes."""
 

@@ -1,31 +1,39 @@
-"""Random weights for the measuring networks, under which no layer is trivial and activations keep their scale."""
+"""Random weights for PyTorch's side of the measuring networks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
-import numpy as np
+import torch
+from torch import Tensor, nn
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+SEEN = 0.9  # share of the activations in the running statistics; the rest is what they begin with, so that none is tiny
 
 
-def random_arrays(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
-    """Float32 arrays by name.
+@torch.no_grad()
+def randomise(network: nn.Module, images: Tensor, seed: int = 0) -> None:
+    """Fills a network with random numbers such that no layer is trivial, and leaves it ready for use.
+
+    The running statistics are those of activations, as after a training: under any others, the activations of a deep
+    network would grow from layer to layer until rounding decides the result.
 
     Args:
-      shapes: by PyTorch's names; kernels and matrices have their outputs first.
+      network: whose weights are replaced.
+      images: what it is run on; several.
       seed: of the numbers.
     """
-    rng = np.random.default_rng(seed)
-    arrays = {}
-    for name, shape in shapes.items():
-        noise = rng.standard_normal(shape, np.float32)
-        leaf = name.rpartition('.')[2]
-        if leaf == 'running_var':
-            array = np.exp(0.3 * noise)
-        elif len(shape) > 1:
-            array = noise * (2 / np.prod(shape[1:])) ** 0.5
-        elif leaf == 'weight':
-            array = 1 + 0.2 * noise  # of a normalisation, or a slope
-        else:
-            array = 0.2 * noise
-        arrays[name] = array.astype(np.float32)
-    return arrays
+    generator = torch.Generator().manual_seed(seed)
+    network.eval()
+    for name, parameter in network.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim > 1:  # a kernel or a matrix, outputs first
+            parameter.copy_(noise * math.sqrt(2 / parameter[0].numel()))
+        else:  # scales and slopes, and biases
+            parameter.copy_(0.2 * noise + (1.0 if name.endswith('weight') else 0.0))
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    for norm in norms:
+        norm.momentum = SEEN
+        norm.train()
+    network(images)
+    network.eval()
