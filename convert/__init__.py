@@ -2,10 +2,13 @@
 
     python -m convert.eg3d --source=S --output=DIR [--network=G_ema|G|D]    an EG3D network
     python -m convert.clip --source=S --output=DIR                          CLIP: Hugging Face, OpenAI, OpenCLIP
+    python -m convert.inception --source=S --output=DIR                     the network of the Fréchet distance
+    python -m convert.arcface --source=S --output=DIR                       the network that tells faces apart
     python -m convert.export --adapter=DIR_OR_FILE --source=DIR --output=FILE   an adapted generator for PyTorch
 
 S is a file, a directory, https://..., or hf://owner/repo[/file][@revision]; each command says more with --help.
-From Python: `convert.eg3d.convert(source, output)`, `convert.clip.convert(source, output)` and `convert.export.export`.
+From Python: `convert.eg3d.convert(source, output)`, `convert.clip.convert(source, output)`, likewise `inception` and
+`arcface`, and `convert.export.export`.
 """
 
 from convert.engine import Report

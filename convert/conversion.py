@@ -42,7 +42,7 @@ class Source:
       name: as the user gave it.
       path: the file or directory that it is.
       size: bytes of the files with its weights.
-      kind: of model: 'generator', 'discriminator' or 'clip'.
+      kind: of model: 'generator', 'discriminator', 'clip', 'inception' or 'arcface'.
       config: of the model.
       build: makes the model.
       arrays: by their names in the source.

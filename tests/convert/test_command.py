@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import convert.arcface
 import convert.clip
 import convert.eg3d
+import convert.inception
 import convert.output
 
 COMMON = ('--source', '--output', '--force', '--check')
@@ -48,7 +50,7 @@ def test_options(monkeypatch, capsys, small_pickle, tmp_path):
     assert run(monkeypatch, convert.clip, *arguments, '--activation=relu') == 2
 
 
-@pytest.mark.parametrize('module', [convert.eg3d, convert.clip])
+@pytest.mark.parametrize('module', [convert.eg3d, convert.clip, convert.inception, convert.arcface])
 def test_bad_source(monkeypatch, capsys, module, tmp_path):
     (tmp_path / 'it').write_text('nothing')
     assert run(monkeypatch, module, f'--source={tmp_path / "it"}', f'--output={tmp_path / "out"}') == 1
@@ -76,9 +78,11 @@ def test_usage(monkeypatch, capsys, arguments):
 @pytest.mark.parametrize(
     ('module', 'expected'),
     [
-        ('convert', [f'python -m convert.{name} --' for name in ('eg3d', 'clip', 'export')]),
+        ('convert', [f'python -m convert.{name} --' for name in ('eg3d', 'clip', 'inception', 'arcface', 'export')]),
         ('convert.eg3d', [*COMMON, '--network', 'G_ema,G,D', '--preset', 'ffhq512-128.pkl', 'hf://owner/repo']),
         ('convert.clip', [*COMMON, '--activation', 'quick_gelu,gelu', 'Hugging Face']),
+        ('convert.inception', [*COMMON, 'pt_inception-2015-12-05-6726825d.pth', 'hf://owner/repo']),
+        ('convert.arcface', [*COMMON, 'model_ir_se50.pth', 'hf://owner/repo']),
         ('convert.export', ['--adapter', '--source', '--output', '--pickle', '--force', '.safetensors']),
     ],
 )

@@ -1,0 +1,1 @@
+"""Measuring an adapted generator: the networks whose features are compared, and the measures themselves."""
