@@ -4,6 +4,7 @@ N batch.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from jaxtyping import Array, Float, Int
@@ -45,14 +46,16 @@ First = Callable[[Pair, Int[Array, 'N']], tuple[Seen, Values]]
 Around = Callable[[Pair, Seen], Values]
 
 
-def make_first(sampling: HeadSampling, *, own_backbone: bool) -> First:
-    """The program `(pair, numbers of samples) -> (what was seen, values per sample)`.
+@cache
+def make_first(sampling: HeadSampling, *, own_backbone: bool) -> jax.stages.Wrapped:
+    """The compiled program `(pair, numbers of samples) -> (what was seen, values per sample)`.
 
     Args:
         sampling: what latents and cameras are drawn from.
         own_backbone: the adapted generator's backbone or mapping differs from the source's; elsewhere they share heads.
     """
 
+    @jax.jit
     def first(pair: Pair, indices: Int[Array, 'N']) -> tuple[Seen, Values]:
         drawn = draw(indices, sampling, pair.source.config.z_dim)
         source_head = make_head(pair.source, drawn, sampling.truncation_psi)
@@ -70,9 +73,11 @@ def make_first(sampling: HeadSampling, *, own_backbone: bool) -> First:
     return first
 
 
-def make_around(sampling: HeadSampling) -> Around:
-    """The program `(pair, what was seen) -> values per sample`: a second view of each head, and its density."""
+@cache
+def make_around(sampling: HeadSampling) -> jax.stages.Wrapped:
+    """The compiled program `(pair, what was seen) -> values per sample`: a second view of each head, and its density."""
 
+    @jax.jit
     def around(pair: Pair, seen: Seen) -> Values:
         values: Values = {}
         telling = Networks(pair.networks.clip, arcface=pair.networks.arcface)  # who it is; Inception does not
@@ -95,6 +100,7 @@ def make_around(sampling: HeadSampling) -> Around:
     return around
 
 
+@jax.jit
 def embed(networks: Networks, images: Float[Array, 'N H W 3']) -> Features:
     """What each network finds in images, and under 'clip' the embeddings of all CLIP encoders as one."""
     features = networks.features(images)

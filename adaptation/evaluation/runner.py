@@ -19,7 +19,7 @@ from adaptation.evaluation import statistics as counted
 from adaptation.evaluation.batch_size import SHARE, fit_batch, free_memory, largest_batch, program_memory
 from adaptation.evaluation.features import ARCFACE, CLIP, INCEPTION, Networks, clip_networks, load_network
 from adaptation.evaluation.metrics import Metric, collect
-from adaptation.evaluation.programs import Pair, embed, make_around, make_first
+from adaptation.evaluation.programs import Around, First, Pair, embed, make_around, make_first
 from adaptation.evaluation.progress import SampleProgress
 from adaptation.evaluation.run import Run, load_run
 from adaptation.evaluation.statistics import Statistics
@@ -129,7 +129,6 @@ class _Evaluation:
         self._batch = options.batch
         self._seconds, self._since = 0.0, time.monotonic()
         self._saved = self._since
-        self._embed = jax.jit(embed)
 
     @property
     def _state_file(self) -> Path:
@@ -215,7 +214,7 @@ class _Evaluation:
     def _embedded(self, images: Float[np.ndarray, 'N R R 3']) -> dict[str, np.ndarray]:
         """Features of up to TARGET_BATCH pictures, by one program whatever their number."""
         rows = np.minimum(np.arange(TARGET_BATCH), len(images) - 1)
-        found = jax.device_get(self._embed(self._networks, jnp.asarray(images[rows])))
+        found = jax.device_get(embed(self._networks, jnp.asarray(images[rows])))
         return {name: features[: len(images)] for name, features in found.items()}
 
     def _count_targets(self, folder: TargetFolder) -> None:
@@ -257,25 +256,25 @@ class _Evaluation:
                 progress.advance(count)
                 self._after_batch(last=self._done == samples)
 
-    def _compile(self, pair: Pair) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
-        """Both programs, for the batch asked for or as large a one as fits."""
+    def _compile(self, pair: Pair) -> tuple[First, Around]:
+        """Both programs, for the batch asked for or for as large a one as fits."""
         sampling = self._run.sampling(self._options.seed)
         first, around = make_first(sampling, own_backbone=self._run.own_backbone), make_around(sampling)
 
-        def compile_for(batch: int) -> tuple[tuple[jax.stages.Compiled, jax.stages.Compiled], int]:
+        def compile_for(batch: int) -> tuple[tuple[First, Around], int]:
             indices = jax.ShapeDtypeStruct((batch,), jnp.int32)
             seen, _ = jax.eval_shape(first, pair, indices)
-            programs = jax.jit(first).lower(pair, indices).compile(), jax.jit(around).lower(pair, seen).compile()
+            programs = first.lower(pair, indices).compile(), around.lower(pair, seen).compile()
             kept = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(seen))
             return programs, max(program_memory(programs[0]), kept + program_memory(programs[1]))
 
         if self._batch is not None:
-            return compile_for(self._batch)[0]
+            return first, around
         budget = int(SHARE * free_memory())
         programs, self._batch = fit_batch(compile_for, largest_batch(self._options.samples), budget)
         return programs
 
-    def _count_sample_batch(self, pair: Pair, first: jax.stages.Compiled, around: jax.stages.Compiled) -> int:
+    def _count_sample_batch(self, pair: Pair, first: First, around: Around) -> int:
         assert self._batch is not None
         samples, start = self._options.samples, self._done
         count = min(self._batch, samples - start)

@@ -93,9 +93,9 @@ class Statistics:
         """Writes all of it, and what else is to be known, atomically."""
         features = {f'features/{kind}/{name}': part.arrays() for (kind, name), part in self.features.items()}
         values = {f'values/{name}': mean.arrays() for name, mean in self.values.items()}
-        arrays: dict[str, Any] = _joined({**features, **values})
+        arrays: dict[str, Any] = {**_joined({**features, **values}), META: np.asarray(json.dumps(meta))}
         with replacing(path) as temporary, temporary.open('wb') as file:
-            np.savez(file, **arrays, **{META: np.asarray(json.dumps(meta))})
+            np.savez(file, **arrays)
 
     def restore(self, arrays: Arrays) -> None:
         """Takes up what `load` returned."""

@@ -71,9 +71,9 @@ def rank_warnings(statistics: Statistics, samples: int) -> list[str]:
         if smaller <= dimension:
             short.setdefault((dimension, smaller), []).append(name)
     return [
-        f'warning: with {smaller} pictures the covariance of the {dimension} features of {" and ".join(names)} has a rank '
-        f'of at most {smaller - 1}: the Frechet distance is too high, and unstable; give more than {dimension} target '
-        f'pictures and samples, or compare only sets of this size.'
+        f'warning: with {smaller} pictures the covariance of the {dimension} features of {" and ".join(names)} has a '
+        f'rank of at most {smaller - 1}: the Frechet distance is too high, and unstable; give more than {dimension} '
+        f'target pictures and samples, or compare only sets of this size.'
         for (dimension, smaller), names in short.items()
     ]
 
