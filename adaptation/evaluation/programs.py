@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+import jax
 from jaxtyping import Array, Float, Int
 
 from adaptation.evaluation import geometry, multiview
@@ -75,7 +76,7 @@ def make_first(sampling: HeadSampling, *, own_backbone: bool) -> jax.stages.Wrap
 
 @cache
 def make_around(sampling: HeadSampling) -> jax.stages.Wrapped:
-    """The compiled program `(pair, what was seen) -> values per sample`: a second view of each head, and its density."""
+    """The compiled program `(pair, what was seen) -> values per sample`: a second view of heads, and their density."""
 
     @jax.jit
     def around(pair: Pair, seen: Seen) -> Values:

@@ -37,7 +37,7 @@ def pytorch_fid(one: np.ndarray, other: np.ndarray) -> float:
 
 
 class TestFrechet:
-    @pytest.mark.parametrize(('count', 'dimension'), [(400, 1), (400, 16), (300, 128)])
+    @pytest.mark.parametrize(('count', 'dimension'), [(400, 1), (400, 16), (300, 64)])
     def test_equals_the_published_formula(self, count: int, dimension: int):
         one, other = features(count, dimension, 0.3), features(count + 50, dimension)
         if dimension == 1:  # sqrtm takes no scalars: |m1 - m2|^2 + (s1 - s2)^2

@@ -136,7 +136,8 @@ class TestResult:
         metrics = by_name(full)
         assert len(metrics) == len(full['metrics'])
         sides = ('', '_source')
-        assert metrics.keys() == {
+        # The tiny generator's fog may have no cell that counts as occupied, and then there is no such metric.
+        assert metrics.keys() | {'occupancy_iou'} == {
             *(f'{name}{side}' for name in ('fid_inception', 'kid_inception') for side in sides),
             *(f'{name}_patch{patch}{side}' for name in ('clip_fid', 'cmmd') for patch in (4, 8) for side in sides),
             'kid_inception_deviation',
@@ -150,7 +151,8 @@ class TestResult:
             assert metric.keys() == {'name', 'title', 'value', 'interval', 'better', 'samples', 'about'}
             assert np.isfinite(metric['value'])
             assert metric['better'] in ('lower', 'higher', None)
-            assert metric['samples'] == SAMPLES
+            masked = metric['name'].startswith(('depth', 'multiview_error', 'occupancy_iou'))
+            assert 0 < metric['samples'] <= SAMPLES if masked else metric['samples'] == SAMPLES
             assert metric['about'].endswith('.') or metric['about'].endswith(')')
             if metric['interval'] is not None:
                 low, high = metric['interval']
@@ -326,9 +328,9 @@ def test_features_that_are_not_finite_stop_the_evaluation(
 def test_samples_do_not_depend_on_the_batch():
     sampling = HeadSampling(5, 1.0, 'frontal', eg3d_jax.CameraConfig())
     drawing = jax.jit(lambda numbers: draw(numbers, sampling, 8))
-    whole, part = (drawing(jnp.asarray(numbers)) for numbers in ([0, 1, 2, 3], [2, 3]))
+    whole, part = (drawing(jnp.asarray(numbers)) for numbers in ([0, 1, 2, 3], [2, 3, 0, 0]))
     for one, other in zip(whole, part, strict=True):
-        np.testing.assert_allclose(one[2:], other, atol=1e-6)
+        np.testing.assert_allclose(one[2:], other[:2], atol=1e-6)
     assert not np.allclose(whole.z[0], whole.z[1])
     assert not np.allclose(whole.camera[0], whole.camera[1])
 

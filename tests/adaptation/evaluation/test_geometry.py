@@ -21,7 +21,7 @@ def test_depth_difference_counts_what_both_show():
 
 
 def test_grid_is_regular_and_fills_the_cube():
-    points = np.asarray(jax.jit(geometry.grid_points)(2.0))
+    points = np.asarray(jax.jit(geometry.grid_points, static_argnums=0)(2.0))
     assert points.shape == (geometry.GRID**3, 3)
     side = 2.0 / geometry.GRID
     np.testing.assert_allclose(points.min(axis=0), -1 + side / 2, rtol=1e-6)

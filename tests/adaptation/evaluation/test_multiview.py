@@ -10,7 +10,7 @@ from adaptation.evaluation.multiview import View
 from eg3d_jax import CameraConfig, cameras
 from eg3d_jax.rays import rays
 
-reproject = jax.jit(multiview.reprojection)
+reproject = jax.jit(multiview.reprojection, static_argnames='tolerance')
 
 SIDE = 48
 CONFIG = CameraConfig()
