@@ -91,7 +91,7 @@ def _distances(statistics: Statistics, name: str, seed: int) -> Iterator[Metric]
 
 
 def _about_frechet(inception: bool, smaller: int, dimension: int, target: int) -> str:
-    network = 'InceptionV3 pool features' if inception else 'the unit-norm image embeddings of an encoder that guided'
+    network = 'InceptionV3 pool features' if inception else 'unit-norm CLIP image embeddings'
     rank = (
         f'; with {smaller} pictures the covariance of {dimension} features has not its full rank, so that the distance '
         f'is too high and to be compared only between sets of the same size'
