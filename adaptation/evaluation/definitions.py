@@ -39,8 +39,8 @@ _YAW = (
 _REPROJECTION = (
     f'Mean absolute colour difference, in [0, 1], between a view and a second one {multiview.YAW_STEP:g} rad of yaw '
     f'to the side, at the pixels that the rendered depth carries over: inside the second picture, rendered weight at '
-    f'least {geometry.SEEN:g} in both, and a depth there within {multiview.DEPTH_TOLERANCE:.0%} of the ray range of the '
-    f"point's distance; at the depth map's resolution." + NORMAL
+    f'least {geometry.SEEN:g} in both, and a depth there within {multiview.DEPTH_TOLERANCE:.0%} of the ray range of '
+    f"the point's distance; at the depth map's resolution." + NORMAL
 )
 
 VALUES: dict[str, Definition] = {
