@@ -31,6 +31,7 @@ setup(
         'optax>=0.2.6',
         'orbax-checkpoint>=0.12,<0.13',
         'pillow>=11',
+        'psutil>=6',
         'safetensors>=0.6',
         'scipy>=1.15',
         'tensorboardX>=2.6.2',

@@ -64,10 +64,11 @@ class Workdir:
         return self.root / 'samples' / f'{step:06d}.png'
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, flag: str = '--workdir') -> Iterator[None]:
         """Makes the directory if needed and keeps other processes out of it, until the block or the process ends.
 
-        Where the system has no such locks (Windows, some network drives), none is taken.
+        Where the system has no such locks (Windows, some network drives), none is taken. `flag` is what names the
+        directory on the command line.
 
         Raises:
             AdaptationError: another process has it.
@@ -83,7 +84,7 @@ class Workdir:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise AdaptationError(
-                    f'another process is running in {self.root}: wait until it ends, or give another --workdir.'
+                    f'another process is running in {self.root}: wait until it ends, or give another {flag}.'
                 ) from None
             except OSError:
                 pass  # a drive without locks

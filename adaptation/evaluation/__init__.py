@@ -1,1 +1,2 @@
-"""Measuring an adapted generator: the networks whose features are compared, and the measures themselves."""
+"""What is measured of an adapted generator, and the networks whose features are compared: `adaptation.evaluate` is the
+command, `runner.evaluate` the call."""
