@@ -7,7 +7,6 @@ The page is runs/sketch/report.html unless another is named. It loads nothing fr
 """
 
 import argparse
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -140,7 +139,7 @@ def write_report(options: Options, *, quiet: bool = False) -> Path:
     _refuse_unwritable(options.file)
 
     from adaptation.inputs import load_inputs
-    from adaptation.reporting.command import reproduce
+    from adaptation.reporting.command import command_line, reproduce
     from adaptation.reporting.page import Contents, render
     from adaptation.reporting.pictures import LARGEST_REFERENCE
     from adaptation.samples import tile
@@ -154,8 +153,8 @@ def write_report(options: Options, *, quiet: bool = False) -> Path:
         sample=_last_sample(record) if record.adapted is None else None,
         evaluation=evaluation,
         reproduction=reproduce(record.config, options.workdir),
-        command=_command(options),
-        evaluate=f'{EVALUATE} {shlex.join([f"--workdir={options.workdir}"])}',
+        command=command_line(PROGRAM, _arguments(options)),
+        evaluate=command_line(EVALUATE, [f'--workdir={options.workdir}']),
     )
     _write(options.file, render(contents))
     return options.file
@@ -203,13 +202,11 @@ def _last_sample(record: 'Record') -> 'np.ndarray | None':
         raise AdaptationError(f'{paths[-1]} is damaged ({error}): move it away to do without it.') from None
 
 
-def _command(options: Options) -> str:
-    """The command line that these options stand for."""
-    flags = [f'--workdir={options.workdir}']
-    for name in ('evaluation', 'output'):
-        if getattr(options, name) is not None:
-            flags.append(f'--{name}={getattr(options, name)}')
-    return f'{PROGRAM} {shlex.join([*flags, f"--seed={options.seed}", f"--heads={options.heads}"])}'
+def _arguments(options: Options) -> list[str]:
+    """The command's arguments that these options stand for."""
+    paths = {name: getattr(options, name) for name in ('workdir', 'evaluation', 'output')}
+    given = [f'--{name}={path}' for name, path in paths.items() if path is not None]
+    return [*given, f'--seed={options.seed}', f'--heads={options.heads}']
 
 
 def _refuse_unwritable(path: Path) -> None:

@@ -29,6 +29,8 @@ LOG_RATIO = 20  # values that differ by a larger factor are drawn on a logarithm
 TICKS = 4  # about
 DECADE = (1, 2, 5, 10)
 
+_Curve = tuple[Float[np.ndarray, 'P'], Float[np.ndarray, 'P']]  # steps and values
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -78,42 +80,60 @@ def draw_charts(lines: Sequence[Line], phases: dict[str, PhaseConfig]) -> tuple[
     return tuple(_draw(name, lines, phases) for name in TITLES if name in logged)
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """From steps and values to pixels.
+
+    Attributes:
+        low, high: values at the bottom and at the top.
+        total: the step at the right.
+        logarithmic: whether the values' scale is.
+    """
+
+    low: float
+    high: float
+    total: float
+    logarithmic: bool
+
+    def x(self, step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / self.total
+
+    def y(self, value: float) -> float:
+        low, high, value = (math.log(part) if self.logarithmic else part for part in (self.low, self.high, value))
+        return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
+
+    def points(self, line: _Curve) -> str:
+        """'x,y x,y ...' as SVG wants it."""
+        return ' '.join(f'{self.x(step):.1f},{self.y(value):.1f}' for step, value in zip(*line, strict=True))
+
+
 def _draw(name: str, lines: Sequence[Line], phases: dict[str, PhaseConfig]) -> Chart:
-    having = [line for line in lines if name in line.values]
-    parts = [
-        (np.array([line.step for line in part], float), np.array([line.values[name] for line in part], float))
-        for part in (list(group) for _, group in groupby(having, key=lambda line: line.phase))
-    ]
-    reduced = [_reduce(steps, values) for steps, values in parts]
-    smoothed = [(steps, _smooth(values)) for steps, values in reduced]
-    everything = np.concatenate([values for _, values in reduced])
-    logarithmic = needs_log(everything)
-    ticks = log_ticks(everything) if logarithmic else linear_ticks(everything.min(), everything.max())
-    low, high = min(ticks[0], everything.min()), max(ticks[-1], everything.max())
-    total = max(sum(phase.steps for phase in phases.values()), 1)
-
-    def x(step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * step / total
-
-    def y(value: float) -> float:
-        low_, high_, value_ = (math.log(part) if logarithmic else part for part in (low, high, value))
-        return TOP + (HEIGHT - TOP - BOTTOM) * (high_ - value_) / (high_ - low_)
-
-    def points(line: tuple[np.ndarray, np.ndarray]) -> str:
-        return ' '.join(f'{x(step):.1f},{y(value):.1f}' for step, value in zip(*line, strict=True))
-
+    curves = [_reduce(curve) for curve in _by_phase(name, lines)]
+    smoothed = [(steps, _smooth(values)) for steps, values in curves]
+    values = np.concatenate([values for _, values in curves])
+    logarithmic = needs_log(values)
+    ticks = log_ticks(values) if logarithmic else linear_ticks(float(values.min()), float(values.max()))
+    total = float(sum(phase.steps for phase in phases.values()))
+    frame = _Frame(ticks[0], ticks[-1], total, logarithmic)
     return Chart(
         name=name,
         title=TITLES[name],
         logarithmic=logarithmic,
-        first=float(parts[0][1][0]),
+        first=next(line.values[name] for line in lines if name in line.values),
         last=float(smoothed[-1][1][-1]),
-        lines=tuple(points(line) for line in reduced),
-        smooth=tuple(points(line) for line in smoothed),
-        steps=tuple(Tick(x(step), f'{step:g}') for step in linear_ticks(0, total) if step <= total),
-        values=tuple(Tick(y(value), _label(value)) for value in ticks),
-        phases=tuple(Tick(x(start), phase) for phase, start in phase_starts(phases)),
+        lines=tuple(map(frame.points, curves)),
+        smooth=tuple(map(frame.points, smoothed)),
+        steps=tuple(Tick(frame.x(step), f'{step:g}') for step in linear_ticks(0.0, total) if step <= total),
+        values=tuple(Tick(frame.y(value), _label(value)) for value in ticks),
+        phases=tuple(Tick(frame.x(float(start)), phase) for phase, start in phase_starts(phases)),
     )
+
+
+def _by_phase(name: str, lines: Sequence[Line]) -> list[_Curve]:
+    """What was logged under a name, apart for each phase."""
+    groups = groupby((line for line in lines if name in line.values), key=lambda line: line.phase)
+    parts = [[(line.step, line.values[name]) for line in group] for _, group in groups]
+    return [(columns[0], columns[1]) for columns in (np.array(part, float).T for part in parts)]
 
 
 def phase_starts(phases: dict[str, PhaseConfig]) -> list[tuple[str, int]]:
@@ -154,12 +174,13 @@ def _label(value: float) -> str:
     return f'{value:.6g}'
 
 
-def _reduce(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _reduce(curve: tuple[np.ndarray, np.ndarray]) -> _Curve:
     """At most POINTS points, each the mean of neighbours."""
+    steps, values = curve
     if len(values) <= POINTS:
-        return steps, values
+        return curve
     groups = np.array_split(np.arange(len(values)), POINTS)
-    return tuple(np.array([array[group].mean() for group in groups]) for array in (steps, values))  # type: ignore
+    return np.array([steps[group].mean() for group in groups]), np.array([values[group].mean() for group in groups])
 
 
 def _smooth(values: Float[np.ndarray, 'P']) -> Float[np.ndarray, 'P']:

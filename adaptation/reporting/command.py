@@ -2,6 +2,7 @@
 
 import pprint
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from adaptation.config import AdaptationConfig, flatten
 from adaptation.errors import ConfigError
 from adaptation.inputs import PROJECT
-from adaptation.main import PROGRAM, parse
+from adaptation.main import PROGRAM, load_experiment, parse
 
 CONFIGS = PROJECT / 'configs'  # the shipped experiments; an installed package has none
 LINE = 100  # characters of a config file's line
@@ -41,9 +42,14 @@ def reproduce(config: AdaptationConfig, workdir: Path) -> Reproduction:
     candidates = [flags for file in sorted(CONFIGS.glob('*.py')) if (flags := _changes(file, config)) is not None]
     for flags in sorted(candidates, key=len):
         if _gives(flags, config):
-            return Reproduction(f'{PROGRAM} {shlex.join([*flags, again])}')
+            return Reproduction(command_line(PROGRAM, [*flags, again]))
     file = f'{workdir.name}_config.py'
-    return Reproduction(f'{PROGRAM} {shlex.join([f"--config={file}", again])}', file, config_file(config))
+    return Reproduction(command_line(PROGRAM, [f'--config={file}', again]), file, config_file(config))
+
+
+def command_line(program: str, arguments: Iterable[str]) -> str:
+    """A command as a shell takes it, an argument a line."""
+    return ' \\\n    '.join([program, *map(shlex.quote, arguments)])
 
 
 def config_file(config: AdaptationConfig) -> str:
@@ -58,7 +64,7 @@ def _changes(file: Path, config: AdaptationConfig) -> list[str] | None:
     """The flags that turn an experiment's settings into these, or None where no flags can."""
     flag = f'--config={file.relative_to(PROJECT)}'
     try:
-        base, _ = parse([f'--config={file}'])
+        base = load_experiment(file)
     except ConfigError:
         return None
     before, after = flatten(base.to_dict()), flatten(config.to_dict())

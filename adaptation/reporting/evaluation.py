@@ -74,7 +74,7 @@ def read_evaluation(directory: Path) -> Evaluation:
         samples=fields.take('samples', _is_count, 'a whole number'),
         seed=fields.take('seed', _is_count, 'a whole number'),
         machine=fields.take('machine', _is_text, 'a text'),
-        seconds=fields.take('seconds', _is_number, 'a number'),
+        seconds=float(fields.take('seconds', _is_number, 'a number')),
         command=fields.take('command', _is_text, 'a text'),
         metrics=tuple(
             _read_metric(_Fields(path, f'metrics[{index}].', metric))
@@ -88,8 +88,8 @@ def _read_metric(fields: '_Fields') -> Metric:
     return Metric(
         name=fields.take('name', _is_text, 'a text'),
         title=fields.take('title', _is_text, 'a text'),
-        value=fields.take('value', _is_number, 'a number'),
-        interval=None if interval is None else (interval[0], interval[1]),
+        value=float(fields.take('value', _is_number, 'a number')),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
         better=fields.take('better', lambda value: value in BETTER, '"lower", "higher" or null'),
         samples=fields.take('samples', _is_count, 'a whole number'),
         about=fields.take('about', _is_text, 'a text'),

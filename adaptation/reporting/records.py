@@ -144,4 +144,4 @@ def _read_line(text: str) -> Line | None:
     numbers = all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
     if type(step) is not int or not isinstance(phase, str) or not numbers:
         return None
-    return Line(step, phase, values)
+    return Line(step, phase, {name: float(value) for name, value in values.items()})
