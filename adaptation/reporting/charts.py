@@ -6,7 +6,7 @@ P logged steps.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +27,7 @@ POINTS = 300  # of a line, at most; more are averaged
 WINDOW = 1 / 12  # of a phase, over which a line is smoothed
 LOG_RATIO = 20  # values that differ by a larger factor are drawn on a logarithmic scale
 TICKS = 4  # about
+CHARACTER = 6.5  # pixels of a label's letter, generously
 DECADE = (1, 2, 5, 10)
 
 _Curve = tuple[Float[np.ndarray, 'P'], Float[np.ndarray, 'P']]  # steps and values
@@ -125,7 +126,7 @@ def _draw(name: str, lines: Sequence[Line], phases: dict[str, PhaseConfig]) -> C
         smooth=tuple(map(frame.points, smoothed)),
         steps=tuple(Tick(frame.x(step), f'{step:g}') for step in linear_ticks(0.0, total) if step <= total),
         values=tuple(Tick(frame.y(value), _label(value)) for value in ticks),
-        phases=tuple(Tick(frame.x(float(start)), phase) for phase, start in phase_starts(phases)),
+        phases=_phase_marks(frame, phases),
     )
 
 
@@ -134,6 +135,20 @@ def _by_phase(name: str, lines: Sequence[Line]) -> list[_Curve]:
     groups = groupby((line for line in lines if name in line.values), key=lambda line: line.phase)
     parts = [[(line.step, line.values[name]) for line in group] for _, group in groups]
     return [(columns[0], columns[1]) for columns in (np.array(part, float).T for part in parts)]
+
+
+def _phase_marks(frame: _Frame, phases: dict[str, PhaseConfig]) -> tuple[Tick, ...]:
+    """Where phases start, with as much of their names as there is room for."""
+    starts = phase_starts(phases)
+    places = [frame.x(float(start)) for _, start in starts] + [float(WIDTH)]
+    rooms = [int((after - before - 4) / CHARACTER) for before, after in pairwise(places)]
+    marks = zip(places[:-1], starts, rooms, strict=True)
+    return tuple(Tick(place, _shortened(name, room)) for place, (name, _), room in marks)
+
+
+def _shortened(text: str, letters: int) -> str:
+    """A text, or as much of it as takes this many letters."""
+    return text if len(text) <= letters else f'{text[: max(letters - 1, 0)]}…'[: max(letters, 0)]
 
 
 def phase_starts(phases: dict[str, PhaseConfig]) -> list[tuple[str, int]]:

@@ -155,12 +155,12 @@ def _turn(turn: Turn, reach: float) -> Figure:
     views = len(turn.source)
     shown = range(0, views, max(1, (views - 1) // (STRIP - 1)))
     both = np.concatenate([turn.source, turn.adapted], axis=1)
-    angles = np.round(np.degrees(np.linspace(-reach, reach, views))).astype(int)
+    angles = np.degrees(np.linspace(-reach, reach, views))
     return Figure(
         number=turn.number,
         source=tuple(still(turn.source[view]) for view in shown),
         adapted=tuple(still(turn.adapted[view]) for view in shown),
-        labels=tuple(_angle(angles[view]) for view in shown),
+        labels=tuple(_angle(round(angles[view])) for view in shown),
         clip=swinging(both, SWING_SECONDS),
         still=still(both[views // 2]),
     )

@@ -83,6 +83,13 @@ class TestCharts:
         assert heights['1'] == pytest.approx((heights['0'] + heights['2']) / 2)
         assert heights['0'] > heights['1']
 
+    def test_long_names_of_phases_are_shortened(self, lines: list[Line]):
+        phases = dict(zip(('a' * 100, 'skipped', 'b' * 100), PHASES.values(), strict=True))
+        first, second = (tick.label for tick in draw_charts(lines, phases)[0].phases)
+        assert first == 'a' * (len(first) - 1) + '…'
+        assert second == 'b' * (len(second) - 1) + '…'
+        assert len(first) > len(second) > 10, 'by the room that is there'
+
     def test_everything_is_inside(self, lines: list[Line]):
         for chart in draw_charts(lines, PHASES):
             for x, y in np.concatenate([coordinates(points) for points in (*chart.lines, *chart.smooth)]):
