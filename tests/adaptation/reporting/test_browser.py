@@ -140,7 +140,7 @@ def test_metrics_are_those_of_the_file(open_page: Callable[..., Page], evaluatio
         assert value.inner_text() == number(float(metric['value']))
         heading = row.locator('th').inner_text()
         assert metric['title'] in heading, 'as text, whatever it holds'
-        assert metric['about'] in heading
+        assert metric['about'] in page.locator('.notes').inner_text()
         assert {'lower': '↓', 'higher': '↑', None: ''}[metric['better']] in heading
         if metric['interval']:
             assert row.locator('.interval').inner_text() == ' to '.join(map(number, metric['interval']))
