@@ -17,7 +17,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f'{name}.*')]),
-    package_data={'miniature': ['weights/*/*', 'references/*']},
+    package_data={'adaptation.reporting': ['templates/*'], 'miniature': ['weights/*/*', 'references/*']},
     # Ranges around the versions that are tested; requirements.lock holds those versions exactly.
     install_requires=[
         'absl-py>=2.3',
@@ -26,6 +26,7 @@ setup(
         'huggingface_hub>=2.4,<3',
         'jax>=0.10,<0.11',
         'jaxtyping>=0.3.2',
+        'jinja2>=3.1',
         'ml_collections>=1.1',
         'numpy>=2.1',
         'optax>=0.2.6',
@@ -44,6 +45,7 @@ setup(
             *CONVERT,
             'beartype>=0.21',
             'mypy>=1.17',
+            'playwright>=1.55',
             'pytest>=8.4',
             'pytest-xdist>=3.8',
             'ruff>=0.13',

@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str]) -> tuple[AdaptationConfig, Path]:
         ConfigError: an unknown flag or field, a wrong type, a value out of range, or no config file.
     """
     file, others = _take_config_file(arguments)
-    config = _load(file)
+    config = load_experiment(file)
     _refuse_unknown(config, others)
     values = flags.FlagValues()
     program = [PROGRAM, *others]
@@ -88,8 +88,12 @@ def _take_config_file(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     raise ConfigError([f'--config is missing: {PROGRAM} --config=configs/sketch.py'])
 
 
-def _load(file: Path) -> config_dict.ConfigDict:
-    """What the file's `get_config()` returns."""
+def load_experiment(file: Path) -> config_dict.ConfigDict:
+    """What the file's `get_config()` returns.
+
+    Raises:
+        ConfigError: it raises, or returns something else; says in which line.
+    """
     try:
         names = runpy.run_path(str(file))
         config = names['get_config']() if 'get_config' in names else None

@@ -1,6 +1,6 @@
 """Pictures of a run: the reference, and the same heads from the source and from the adapted generator.
 
-N batch, Z channels of z, H heads, V views, S side of an image in pixels.
+N batch, Z channels of z, H heads, V views, S and R sides of an image in pixels.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from PIL import Image
 
 from adaptation.files import replacing
@@ -34,6 +34,15 @@ def make_generate(truncation_psi: float) -> Generate:
         return generator(z, camera, conditioning, truncation_psi).image
 
     return generate
+
+
+def equal_batches(count: int, size: int) -> Iterator[Int[np.ndarray, 'B']]:
+    """Indices 0 to `count` - 1 in batches of one size B, so that one compiled program serves all.
+
+    The last batch is filled up with its last index.
+    """
+    for start in range(0, count, size):
+        yield np.minimum(np.arange(start, start + size), count - 1)
 
 
 class SampleGrid:
@@ -89,10 +98,7 @@ class SampleGrid:
         return images[:count].reshape(-1, len(VIEW_YAWS), *images.shape[1:])  # [H V, S, S, 3] -> [H, V, S, S, 3]
 
     def _batches(self) -> Iterator[tuple[Array, ...]]:
-        """Batches of one size, so that one compiled program serves all; the last is filled up with its last entry."""
-        count = len(self._inputs[0])
-        for start in range(0, count, self._batch_size):
-            rows = np.minimum(np.arange(start, start + self._batch_size), count - 1)
+        for rows in equal_batches(len(self._inputs[0]), self._batch_size):
             yield tuple(array[rows] for array in self._inputs)
 
 
@@ -106,23 +112,23 @@ def compose(
     heads = []
     for source_views, adapted_views in zip(source, adapted, strict=True):
         above, below = (
-            np.concatenate([_tile(view, side) for view in views], axis=1) for views in (source_views, adapted_views)
+            np.concatenate([tile(view, side) for view in views], axis=1) for views in (source_views, adapted_views)
         )
         between = np.full((GAP, above.shape[1], 3), PAPER, np.uint8)
         head = np.concatenate([above, between, below], axis=0)
         heads += [np.full((head.shape[0], GAP, 3), PAPER, np.uint8), head]
-    return np.concatenate([_tile(reference, 2 * side + GAP), *heads], axis=1)
+    return np.concatenate([tile(reference, 2 * side + GAP), *heads], axis=1)
+
+
+def tile(image: Float[np.ndarray, 'S S 3'], side: int) -> UInt8[np.ndarray, 'R R 3']:
+    """An image in [-1, 1] (what lies outside is clipped) as R x R bytes, where R is `side`."""
+    pixels = np.round((np.clip(image, -1, 1) + 1) * (PAPER / 2)).astype(np.uint8)
+    if image.shape[0] == side:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
     """Writes a [rows, columns, 3] uint8 picture as PNG, atomically."""
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format='PNG')
-
-
-def _tile(image: Float[np.ndarray, 'S S 3'], side: int) -> np.ndarray:
-    """An image in [-1, 1] (what lies outside is clipped) as `side` x `side` bytes."""
-    pixels = np.round((np.clip(image, -1, 1) + 1) * (PAPER / 2)).astype(np.uint8)
-    if image.shape[0] == side:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))

@@ -1,0 +1,238 @@
+"""Makes one self-contained HTML page of a run: pictures, turning heads, losses, metrics, settings.
+
+    python -m adaptation.report --workdir=runs/sketch [--evaluation=DIR] [--output=FILE] [--seed=0] [--heads=12]
+
+The page is runs/sketch/report.html unless another is named. It loads nothing from elsewhere. Metrics are in it once
+`python -m adaptation.evaluate` has measured them. Exit codes: 0 done, 1 failed, 2 settings refused, 130 interrupted.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from adaptation.errors import AdaptationError, ConfigError, Interrupted
+from adaptation.files import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from adaptation.inputs import Inputs
+    from adaptation.reporting.heads import Gallery
+    from adaptation.reporting.records import Record
+
+PROGRAM = 'python -m adaptation.report'
+EVALUATE = 'python -m adaptation.evaluate'
+EVALUATION = 'evaluation'  # the directory of it in a run's
+OUTPUT = 'report.html'
+HEADS, MOST_HEADS = 12, 64  # in each grid
+LARGEST_SEED = 2**31  # exclusive
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for.
+
+    Attributes:
+        workdir: the run's directory.
+        evaluation: directory of the metrics; None: that in the run's, if it is there.
+        output: the file that is written; None: in the run's directory.
+        seed: of the heads that are drawn.
+        heads: in each grid.
+    """
+
+    workdir: Path
+    evaluation: Path | None = None
+    output: Path | None = None
+    seed: int = 0
+    heads: int = HEADS
+
+    @property
+    def file(self) -> Path:
+        """The file that is written."""
+        return self.workdir / OUTPUT if self.output is None else self.output
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (default: the program's own) and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = parse(arguments)
+        path = write_report(options)
+    except AdaptationError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f'error: {error.filename or options.workdir}: {error.strerror or error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nInterrupted; no report was written.', file=sys.stderr)
+        return Interrupted.exit_code
+    print(f'report  {path} ({path.stat().st_size / 1e6:.1f} MB)')
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options that the arguments ask for.
+
+    Raises:
+        ConfigError: an unknown argument, or a value that is refused.
+    """
+    parser = _Parser(prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--workdir', type=_path, required=True, help="the run's directory")
+    parser.add_argument('--evaluation', type=_path, help=f'directory of metrics (default: {EVALUATION} in the workdir)')
+    parser.add_argument('--output', type=_path, help=f'HTML file (default: {OUTPUT} in the workdir)')
+    parser.add_argument('--seed', type=int, default=0, help='of the heads that are drawn')
+    parser.add_argument('--heads', type=int, default=HEADS, help=f'in each grid (default: {HEADS})')
+    options = Options(**vars(parser.parse_args(list(arguments))))
+    if not 0 <= options.seed < LARGEST_SEED:
+        raise ConfigError([f'--seed: expected a number from 0 to {LARGEST_SEED - 1}, got {options.seed}.'])
+    if not 1 <= options.heads <= MOST_HEADS:
+        raise ConfigError([f'--heads: expected a number from 1 to {MOST_HEADS}, got {options.heads}.'])
+    if options.output is not None and options.output.is_dir():
+        raise ConfigError([f'--output: {options.output} is a directory: name a file in it.'])
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def __init__(self, **settings: object):
+        super().__init__(**settings, allow_abbrev=False)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([f'{message}; see {PROGRAM} --help.'])
+
+
+def _path(text: str) -> Path:
+    if not text or '\0' in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is no path')
+    return Path(text)
+
+
+def write_report(options: Options, *, quiet: bool = False) -> Path:
+    """Writes the report; an earlier one stays as it was until the new one is whole.
+
+    Args:
+        options: what is asked for.
+        quiet: no progress bar.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: there is no such run or evaluation, or what the run's config names cannot be read any more.
+        AdaptationError: a file of the run is damaged, the reference is another than the run's, or nothing can be
+            written where the report belongs.
+        OSError: a file cannot be read.
+    """
+    from adaptation.reporting.evaluation import FILE, read_evaluation
+    from adaptation.reporting.records import read_record
+
+    record = read_record(options.workdir)
+    measured = options.workdir / EVALUATION if options.evaluation is None else options.evaluation
+    wanted = options.evaluation is not None or (measured / FILE).exists()
+    evaluation = read_evaluation(measured) if wanted else None
+    _refuse_unwritable(options.file)
+
+    from adaptation.inputs import load_inputs
+    from adaptation.reporting.command import command_line, reproduce
+    from adaptation.reporting.page import Contents, render
+    from adaptation.reporting.pictures import LARGEST_REFERENCE
+    from adaptation.samples import tile
+
+    inputs = load_inputs(record.config)
+    _check_reference(record, inputs)
+    contents = Contents(
+        record=record,
+        reference=tile(inputs.reference, min(inputs.reference.shape[0], LARGEST_REFERENCE)),
+        gallery=None if record.adapted is None else _draw(options, record, inputs, quiet),
+        sample=_last_sample(record) if record.adapted is None else None,
+        evaluation=evaluation,
+        reproduction=reproduce(record.config, options.workdir),
+        command=command_line(PROGRAM, _arguments(options)),
+        evaluate=command_line(EVALUATE, [f'--workdir={options.workdir}']),
+    )
+    _write(options.file, render(contents))
+    return options.file
+
+
+def _draw(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> 'Gallery':
+    from tqdm import tqdm
+
+    from adaptation.adapter import load_adapted
+    from adaptation.logs import SECONDS_BETWEEN_LINES
+    from adaptation.reporting.heads import Painter, images
+    from adaptation.samples import make_generate
+
+    adapted = load_adapted(inputs.generator, options.workdir)
+    seconds = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
+    with tqdm(
+        total=images(options.heads), desc='drawing heads', unit='image', disable=quiet, mininterval=seconds
+    ) as progress:
+        generate, batch_size = make_generate(record.config.truncation_psi), record.config.batch_size
+        painter = Painter(inputs, adapted, generate, batch_size=batch_size, drawn=progress.update)
+        return painter.gallery(options.heads, options.seed)
+
+
+def _check_reference(record: 'Record', inputs: 'Inputs') -> None:
+    field = 'reference.image'
+    if record.hashes.get(field) != inputs.hashes[field]:
+        raise AdaptationError(
+            f'config.{field}: {record.config.reference.image} is another picture than the one that the run in '
+            f'{record.workdir.root} adapted to: put that one back.'
+        )
+
+
+def _last_sample(record: 'Record') -> 'np.ndarray | None':
+    """The last sample picture of a run that has no adapter yet, if it has drawn one."""
+    import numpy as np
+    from PIL import Image
+
+    paths = sorted(record.workdir.sample(0).parent.glob('*.png'))
+    if not paths:
+        return None
+    try:
+        with Image.open(paths[-1]) as picture:
+            return np.asarray(picture.convert('RGB'))
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a damaged PNG
+        raise AdaptationError(f'{paths[-1]} is damaged ({error}): move it away to do without it.') from None
+
+
+def _arguments(options: Options) -> list[str]:
+    """The command's arguments that these options stand for."""
+    paths = {name: getattr(options, name) for name in ('workdir', 'evaluation', 'output')}
+    given = [f'--{name}={path}' for name, path in paths.items() if path is not None]
+    return [*given, f'--seed={options.seed}', f'--heads={options.heads}']
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Tries to write where the report belongs, before minutes are spent on it; leaves nothing behind."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding='utf-8')
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> AdaptationError:
+    return AdaptationError(f'cannot write {path}: {error.strerror or error}: give another --output.')
+
+
+if __name__ == '__main__':
+    from eg3d_jax.huge_pages import restart_with_huge_pages
+
+    restart_with_huge_pages()
+    sys.exit(main())
