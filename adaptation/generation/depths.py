@@ -13,6 +13,7 @@ from eg3d_jax import RenderingConfig
 
 LEVELS = 2**16 - 1
 WHITE = 255
+SHOWN = 2.0  # percent of the pixels are nearer than white, and as many farther than black
 
 
 def encode_depth(
@@ -37,7 +38,8 @@ def decode_depth(levels: UInt16[np.ndarray, 's s'], text: Mapping[str, str]) -> 
 
 
 def depth_picture(depth: Float[np.ndarray, 's s'], side: int) -> UInt8[np.ndarray, 'S S']:
-    """Grey levels to look at, white nearest and black farthest in this map, `side` pixels wide."""
-    near, far = float(depth.min()), float(depth.max())
-    levels = np.round((far - depth) / max(far - near, np.finfo(np.float32).tiny) * WHITE).astype(np.uint8)
+    """Grey levels to look at, white near and black far in this map, `side` pixels wide."""
+    near, far = np.percentile(depth, [SHOWN, 100.0 - SHOWN])
+    share = np.clip((far - depth) / np.maximum(far - near, np.finfo(np.float32).tiny), 0.0, 1.0)
+    levels = np.round(share * WHITE).astype(np.uint8)
     return np.asarray(Image.fromarray(levels).resize((side, side), Image.Resampling.BILINEAR))

@@ -6,6 +6,7 @@ T frames, N seeds, L number of w vectors, D channels of w, S side of an image.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
@@ -98,7 +99,7 @@ def film_frames(
     camera = camera or generator.config.camera
     ws = rendering.map_seeds(generator, seeds, truncation, camera)
     if kind == INTERPOLATION:
-        ws = closed_interpolation(ws, frames)
+        ws = jnp.asarray(closed_interpolation(np.asarray(ws), frames))
     cameras = pose_cameras(closed_path(frames, yaw, pitch, camera), camera)
     batch_size = batch_size or rendering.fitting_batch(generator.config)
     return _frames(generator, ws, cameras, batch_size)
@@ -109,10 +110,9 @@ def default_frames(kind: str, seeds: Sequence[int]) -> int:
     return FRAMES_PER_SEED * len(seeds) if kind == INTERPOLATION else TURNTABLE_FRAMES
 
 
-def closed_interpolation(ws: Float[Array, 'N L D'], frames: int) -> Float[np.ndarray, 'T L D']:
+def closed_interpolation(heads: Float[np.ndarray, 'N L D'], frames: int) -> Float[np.ndarray, 'T L D']:
     """w vectors of a film through all heads and back to the first: on straight lines in w, where equal steps look equal
     (in z, only the direction counts, and lines would have to be arcs), slower near the heads themselves."""
-    heads = np.asarray(ws)
     position = len(heads) * np.arange(frames) / frames
     index = position.astype(int)
     share = position - index
@@ -121,7 +121,7 @@ def closed_interpolation(ws: Float[Array, 'N L D'], frames: int) -> Float[np.nda
 
 
 def _frames(
-    generator: TriPlaneGenerator, ws: Array | np.ndarray, cameras: Array, batch_size: int
+    generator: TriPlaneGenerator, ws: Array, cameras: Array, batch_size: int
 ) -> Iterator[UInt8[np.ndarray, 'S S 3']]:
     for seen in rendering.look(generator, ws, cameras, batch_size):
         yield from rendering.to_pixels(seen.images)

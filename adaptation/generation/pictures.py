@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -138,9 +138,9 @@ def read_description(path: Path) -> Description:
     try:
         with Image.open(path) as image:
             text = dict(getattr(image, 'text', {}))
-        numbers = {name: json.loads(text[name]) for name in ('seed', 'yaw', 'pitch', 'truncation')}
-        cameras = {name: tuple(json.loads(text[name])) for name in ('camera', 'conditioning')}
-        return Description(**numbers, **cameras, generator=text['generator'], subject=text['subject'])
+        values: dict[str, Any] = {name: json.loads(text[name]) for name in ('seed', 'yaw', 'pitch', 'truncation')}
+        values |= {name: tuple(json.loads(text[name])) for name in ('camera', 'conditioning')}
+        return Description(**values, generator=text['generator'], subject=text['subject'])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise AdaptationError(f'{path} is no picture of `python -m adaptation.generate`: {error!r}') from None
 

@@ -94,7 +94,7 @@ def _in_sight(
     """1 where nothing of the volume lies between a point and the camera, else 0."""
     solid = volume.field > 0
     last = len(solid) - 1
-    place = volume.index(points) + LIFT * normals
+    place = volume.grid_place(points) + LIFT * normals
     clear = np.ones(len(points), bool)
     underway = np.arange(len(points))
     while len(underway):

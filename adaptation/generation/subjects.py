@@ -75,5 +75,5 @@ def _run_settings(workdir: Path | None) -> dict[str, Any]:
 def _camera(own: CameraConfig, overrides: Any) -> CameraConfig:
     """The generator's camera with what the run had changed."""
     given = overrides if isinstance(overrides, dict) else {}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return replace(own, **{name: value for name, value in values.items() if value is not None and hasattr(own, name)})

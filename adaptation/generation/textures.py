@@ -26,7 +26,7 @@ class Coverage(NamedTuple):
     def carry(self, values: Float[np.ndarray, 'U C'], faces: Int[np.ndarray, 'F 3']) -> Float[np.ndarray, 'K C']:
         """Values at texels from values at vertices."""
         corners = faces[self.face]
-        return sum(self.share[:, i, None] * values[corners[:, i]] for i in range(3)).astype(np.float32)  # type: ignore[union-attr]
+        return sum(self.share[:, i, None] * values[corners[:, i]] for i in range(3)).astype(np.float32)
 
 
 def cover(unwrapped: Unwrapped, resolution: int) -> Coverage:

@@ -2,7 +2,8 @@
 
 A generator fills its whole box: around the head is a background (the miniature's is a coloured shell, a photograph's
 whatever stood behind). What counts as the head is the largest connected piece of what is denser than the level and lies
-inside of a sphere around the box's middle; cavities inside of it are filled.
+inside of a sphere around the box's middle; cavities inside of it are filled, and the steps that the planes' texels
+leave are smoothed.
 
 R points of a side of the grid, ordered [x, y, z]; P points.
 """
@@ -22,6 +23,7 @@ from eg3d_jax import TriPlaneGenerator, sample_planes
 from eg3d_jax.volume_rendering import DENSITY_SHIFT
 
 INSET = 1.5  # grid steps from the faces of the box at which everything ends, so that the surface is closed
+SMOOTHING = 1.0  # grid steps, standard deviation: planes two steps a texel wide leave terraces of about this size
 
 Tick = Callable[[], None]
 
@@ -41,7 +43,7 @@ class Volume(NamedTuple):
         """Distance of neighbouring points, in world units."""
         return self.side / (len(self.field) - 1)
 
-    def index(self, points: Float[np.ndarray, '*P 3']) -> Float[np.ndarray, '*P 3']:
+    def grid_place(self, points: Float[np.ndarray, '*P 3']) -> Float[np.ndarray, '*P 3']:
         """World points in steps of the grid."""
         return (points + self.side / 2) / self.step
 
@@ -106,6 +108,7 @@ def enclose(density: Float[np.ndarray, 'R R R'], side: float, level: float, crop
     inside = np.minimum(crop - radius, 1.0 - INSET * step - farthest) / step
     spread = max(float(np.std(density)), np.finfo(np.float32).tiny)
     field = np.clip(np.minimum((density - raw_level) / spread, inside), -1.0, 1.0).astype(np.float32)
+    field = ndimage.gaussian_filter(field, SMOOTHING, mode='nearest')
     if not (field > 0).any():
         densest = float(np.logaddexp(0.0, density[inside > 0].max(initial=-np.inf) + DENSITY_SHIFT))
         raise MeshError(
