@@ -84,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     add('--workdir', type=_path, metavar='DIR', help='of a run: its adapted generator is drawn')
     add('--generator', metavar='S', help='what is drawn without --workdir, or the source of the run if it was moved')
     add('--source', action='store_true', help="the run's source as well, beside the adapted generator")
-    add('--strength', type=_number(0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
+    add('--strength', type=_number(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
     add('--seeds', type=_seeds, default=tuple(range(16)), metavar='SEEDS', help=f'of the heads (0-15): {FORMS}')
-    add('--truncation', type=_number(0, 1), default=defaults.TRUNCATION, metavar='PSI', help='1 none, 0 the mean head')
+    add('--truncation', type=_number(0.0, 1.0), default=defaults.TRUNCATION, metavar='PSI', help='1 none, 0 the mean head')
     add('--output', type=_path, metavar='DIR', help='directory (generated, in the working directory)')
     add('--batch', type=_whole(1, 1024), metavar='N', help='views at a time (as many as fit into the memory)')
     _add_pictures(parser)
@@ -101,7 +101,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add('--views', type=_whole(1, defaults.MOST_VIEWS), default=defaults.VIEWS, metavar='N', help='of each head')
     add(
         '--yaw',
-        type=_number(0, defaults.LARGEST_YAW),
+        type=_number(0.0, defaults.LARGEST_YAW),
         default=defaults.YAW,
         metavar='RADIANS',
         help='how far views and films turn to either side',
@@ -126,7 +126,7 @@ def _add_films(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help=f'of a film ({defaults.TURNTABLE_FRAMES}; of an interpolation {defaults.FRAMES_PER_SEED} a seed)',
     )
-    add('--fps', type=_number(1, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
+    add('--fps', type=_number(1.0, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
 
 
 def _add_meshes(parser: argparse.ArgumentParser) -> None:

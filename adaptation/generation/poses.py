@@ -61,4 +61,4 @@ def sees_all_around(camera: CameraConfig) -> bool:
 
 
 def _within_poles(pitch: np.ndarray | float) -> np.ndarray:
-    return np.clip(pitch, -LARGEST_PITCH, LARGEST_PITCH)
+    return np.asarray(np.clip(pitch, -LARGEST_PITCH, LARGEST_PITCH))

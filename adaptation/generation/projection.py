@@ -21,7 +21,7 @@ FIELD_WEIGHT = 0.02  # of the field's colour beside the views', so that these fa
 LIFT = 2.0  # grid steps above the surface at which looking towards the camera begins
 MARCH = 1.0  # grid steps between two looks
 EDGE = 0.04  # of a picture's side: within it, its weight falls to nothing
-RIDGE = 0.01  # how much the correction of the field's colours keeps to leaving them alone, against a seen point's 1
+RIDGE = 1e-4  # how much the correction of the field's colours keeps to leaving them alone, against a seen point's 1
 
 
 class View(NamedTuple):

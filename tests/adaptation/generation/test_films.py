@@ -36,7 +36,7 @@ def decode(path: Path) -> tuple[dict, np.ndarray]:
 
 def test_mp4_is_what_browsers_play(tmp_path: Path):
     frames = moving(7)
-    write_film(tmp_path / 'film.mp4', frames, 12)
+    write_film(tmp_path / 'film.mp4', frames, 12.0)
     about, decoded = decode(tmp_path / 'film.mp4')
     assert (about['codec'], about['fps'], about['size']) == ('h264', 12, (48, 32))
     assert about['pix_fmt'].startswith('yuv420p')
@@ -49,14 +49,14 @@ def test_mp4_is_what_browsers_play(tmp_path: Path):
 
 
 def test_odd_sizes_are_made_even(tmp_path: Path):
-    write_film(tmp_path / 'film.mp4', moving(2, 33, 47), 12)
+    write_film(tmp_path / 'film.mp4', moving(2, 33, 47), 12.0)
     assert decode(tmp_path / 'film.mp4')[1].shape == (2, 34, 48, 3)
 
 
 @pytest.mark.parametrize('form', ['gif', 'webp'])
 def test_gif_and_webp(form: str, tmp_path: Path):
     frames = moving(5)
-    write_film(tmp_path / f'film.{form}', frames, 10)
+    write_film(tmp_path / f'film.{form}', frames, 10.0)
     with Image.open(tmp_path / f'film.{form}') as film:
         assert (film.format, film.n_frames, film.size, film.info['loop']) == (form.upper(), 5, (48, 32), 0)
         film.seek(3)
@@ -74,7 +74,7 @@ def test_a_film_that_fails_leaves_the_earlier_one(form: str, tmp_path: Path):
     path = tmp_path / f'film.{form}'
     path.write_bytes(b'earlier')
     with pytest.raises((OSError, adaptation.AdaptationError), match=r'No space left|disk full'):
-        write_film(path, failing(), 12)
+        write_film(path, failing(), 12.0)
     assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [(path.name, b'earlier')]
 
 
