@@ -1,6 +1,7 @@
 """One-shot domain adaptation of a 3D generator (3D-Adapter, arXiv 2410.08824).
 
 python -m adaptation.main --config=configs/sketch.py
+python -m adaptation.generate --workdir=runs/sketch --seeds=0-15 --mesh --video=turntable
 generator = adaptation.load_adapted('miniature', 'runs/sketch')
 """
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from adaptation.adapter import AdapterError, load_adapted, save_adapter
     from adaptation.config import AdaptationConfig, default_config, read_config
     from adaptation.errors import AdaptationError, ConfigError, Interrupted
+    from adaptation.generation.films import film
+    from adaptation.generation.mesh_files import save_mesh
+    from adaptation.generation.meshes import mesh
+    from adaptation.generation.pictures import pictures
+    from adaptation.generation.strength import at_strength
     from adaptation.train import run
 
 __all__ = [
@@ -20,12 +26,17 @@ __all__ = [
     'AdapterError',
     'ConfigError',
     'Interrupted',
+    'at_strength',
     'default_config',
+    'film',
     'load_adapted',
     'losses',
+    'mesh',
+    'pictures',
     'read_config',
     'run',
     'save_adapter',
+    'save_mesh',
 ]
 
 # Where each name comes from. They are imported when first asked for, so that settings are read without waiting for JAX.
@@ -35,11 +46,16 @@ _MODULES = {
     'AdapterError': 'adapter',
     'ConfigError': 'errors',
     'Interrupted': 'errors',
+    'at_strength': 'generation.strength',
     'default_config': 'config',
+    'film': 'generation.films',
     'load_adapted': 'adapter',
+    'mesh': 'generation.meshes',
+    'pictures': 'generation.pictures',
     'read_config': 'config',
     'run': 'train',
     'save_adapter': 'adapter',
+    'save_mesh': 'generation.mesh_files',
 }
 
 

@@ -1,0 +1,226 @@
+"""Draws heads with a generator: pictures and depth maps, films, meshes.
+
+    python -m adaptation.generate --workdir=runs/sketch --seeds=0-15 --views=3 --output=heads [--source] [--depth]
+        [--video=turntable|interpolation] [--mesh] [--strength=0.5] ...
+
+Without --workdir, a generator alone is drawn: --generator, or the miniature. Exit codes: 0 done, 1 failed, 2 arguments
+refused, 130 interrupted.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from adaptation.errors import AdaptationError, ConfigError, Interrupted
+from adaptation.generation import defaults
+from adaptation.generation.seeds import FORMS, parse_seeds
+
+PROGRAM = 'python -m adaptation.generate'
+ON = argparse.BooleanOptionalAction
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (default: the program's own) and returns its exit code."""
+    output = Path()
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        output = arguments.output
+        from adaptation.generation.jobs import Options, run  # only now: it imports JAX, and flags are refused at once
+
+        run(Options(**vars(arguments)))
+    except AdaptationError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f'error: {error.filename or output}: {error.strerror or error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nInterrupted at once: the files that were finished are whole.', file=sys.stderr)
+        return Interrupted.exit_code
+    print(f'written to {output}')
+    return 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, checked as far as can be without loading anything.
+
+    Raises:
+        ConfigError: an unknown flag, a value out of range, or flags that do not go together.
+    """
+    options = _parser().parse_args(list(argv))
+    workdir, output = options.workdir, options.output
+    if workdir is not None and not workdir.is_dir():
+        raise ConfigError([f'--workdir: there is no directory {workdir}: give that of a run'])
+    for flag, given in (('--source', options.source), ('--strength', options.strength is not None)):
+        if given and workdir is None:
+            raise ConfigError([f'{flag}: only an adapted generator has one: give --workdir as well'])
+    if options.strength is None:
+        options.strength = 1.0
+    if output is None:
+        options.output = output = (workdir or Path('runs')) / 'generated'
+    in_the_way = next((path for path in (output, *output.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way is not None:
+        raise ConfigError([f'--output: {in_the_way} is a file: give a directory'])
+    if not (options.pictures or options.video or options.mesh):
+        raise ConfigError(['--no-pictures: nothing is left to make: ask for --video or --mesh'])
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of what it refuses in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([message.removeprefix('argument ')])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add('--workdir', type=_path, metavar='DIR', help='of a run: its adapted generator is drawn')
+    add('--generator', metavar='S', help='what is drawn without --workdir, or the source of the run if it was moved')
+    add('--source', action='store_true', help="the run's source as well, beside the adapted generator")
+    add('--strength', type=_number(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
+    add('--seeds', type=_seeds, default=tuple(range(16)), metavar='SEEDS', help=f'of the heads (0-15): {FORMS}')
+    add('--truncation', type=_number(0.0, 1.0), default=defaults.TRUNCATION, metavar='PSI', help='1 none, 0 the mean head')
+    add('--output', type=_path, metavar='DIR', help='directory (generated, in the working directory)')
+    add('--batch', type=_whole(1, 1024), metavar='N', help='views at a time (as many as fit into the memory)')
+    _add_pictures(parser)
+    _add_films(parser)
+    _add_meshes(parser)
+    return parser
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('pictures').add_argument
+    add('--pictures', action=ON, default=True, help='grids and single pictures')
+    add('--views', type=_whole(1, defaults.MOST_VIEWS), default=defaults.VIEWS, metavar='N', help='of each head')
+    add(
+        '--yaw',
+        type=_number(0.0, defaults.LARGEST_YAW),
+        default=defaults.YAW,
+        metavar='RADIANS',
+        help='how far views and films turn to either side',
+    )
+    add(
+        '--pitch',
+        type=_number(-defaults.LARGEST_PITCH, defaults.LARGEST_PITCH),
+        default=0.0,
+        metavar='RADIANS',
+        help='how far above the usual height they look from',
+    )
+    add('--depth', action='store_true', help='depth maps: 16-bit with their scale in the metadata, and to look at')
+
+
+def _add_films(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('films').add_argument
+    add('--video', choices=defaults.KINDS, help='a turntable of each seed, or one film through all seeds (linear in w)')
+    add('--format', choices=defaults.FILM_FORMATS, default=defaults.MP4, help='mp4 is H.264')
+    add(
+        '--frames',
+        type=_whole(1, defaults.MOST_FRAMES),
+        metavar='N',
+        help=f'of a film ({defaults.TURNTABLE_FRAMES}; of an interpolation {defaults.FRAMES_PER_SEED} a seed)',
+    )
+    add('--fps', type=_number(1.0, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
+
+
+def _add_meshes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('meshes').add_argument
+    add(
+        '--mesh',
+        type=_mesh_formats,
+        nargs='?',
+        const=defaults.MESH_FORMATS,
+        default=(),
+        metavar='FORMATS',
+        help='ply,glb (both), or one of them',
+    )
+    add(
+        '--mesh-resolution',
+        type=_whole(defaults.SMALLEST_GRID, defaults.LARGEST_GRID),
+        metavar='N',
+        help='grid points of a side (two a texel of the planes, at most 256)',
+    )
+    add(
+        '--mesh-level',
+        type=_number(1e-3, 1e6),
+        default=defaults.LEVEL,
+        metavar='DENSITY',
+        help=f'of the surface, in 1 / world unit ({defaults.LEVEL:g})',
+    )
+    add(
+        '--mesh-crop',
+        type=_number(0.05, defaults.LARGEST_CROP),
+        default=defaults.CROP,
+        metavar='X',
+        help=f"radius of the sphere that holds the head, in halves of the box's side ({defaults.CROP:g})",
+    )
+    add(
+        '--mesh-texture',
+        type=_texture,
+        default=defaults.TEXTURE,
+        metavar='N',
+        help=f"texels of the .glb's texture ({defaults.TEXTURE}); 0: vertex colours instead",
+    )
+
+
+def _path(text: str) -> Path:
+    if not text or '\0' in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is no path: give a directory')
+    return Path(text).expanduser()
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return parse_seeds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f'expected a number from {least:g} to {most:g}, got {text!r}')
+        return value
+
+    return read
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'expected a whole number from {least} to {most}, got {text!r}')
+        return int(text)
+
+    return read
+
+
+def _texture(text: str) -> int:
+    if text == '0':
+        return 0
+    return _whole(defaults.SMALLEST_TEXTURE, defaults.LARGEST_TEXTURE)(text)
+
+
+def _mesh_formats(text: str) -> tuple[str, ...]:
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(',')))
+    if not formats or not set(formats) <= set(defaults.MESH_FORMATS):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is none of {", ".join(defaults.MESH_FORMATS)}, or both with a comma'
+        )
+    return formats
+
+
+if __name__ == '__main__':
+    from eg3d_jax.huge_pages import restart_with_huge_pages
+
+    restart_with_huge_pages()
+    sys.exit(main())
