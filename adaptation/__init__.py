@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from adaptation.adapter import AdapterError, load_adapted, save_adapter
     from adaptation.config import AdaptationConfig, default_config, read_config
     from adaptation.errors import AdaptationError, ConfigError, Interrupted
+    from adaptation.mixing import mix_adapters
     from adaptation.train import run
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'default_config',
     'load_adapted',
     'losses',
+    'mix_adapters',
     'read_config',
     'run',
     'save_adapter',
@@ -37,6 +39,7 @@ _MODULES = {
     'Interrupted': 'errors',
     'default_config': 'config',
     'load_adapted': 'adapter',
+    'mix_adapters': 'mixing',
     'read_config': 'config',
     'run': 'train',
     'save_adapter': 'adapter',

@@ -106,12 +106,12 @@ def compose(
     heads = []
     for source_views, adapted_views in zip(source, adapted, strict=True):
         above, below = (
-            np.concatenate([_tile(view, side) for view in views], axis=1) for views in (source_views, adapted_views)
+            np.concatenate([tile(view, side) for view in views], axis=1) for views in (source_views, adapted_views)
         )
         between = np.full((GAP, above.shape[1], 3), PAPER, np.uint8)
         head = np.concatenate([above, between, below], axis=0)
         heads += [np.full((head.shape[0], GAP, 3), PAPER, np.uint8), head]
-    return np.concatenate([_tile(reference, reference_side(side)), *heads], axis=1)
+    return np.concatenate([tile(reference, reference_side(side)), *heads], axis=1)
 
 
 def reference_side(image_side: int) -> int:
@@ -125,7 +125,7 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
         Image.fromarray(picture).save(temporary, format='PNG')
 
 
-def _tile(image: Float[np.ndarray, 'S S 3'], side: int) -> np.ndarray:
+def tile(image: Float[np.ndarray, 'S S 3'], side: int) -> np.ndarray:
     """An image in [-1, 1] (what lies outside is clipped) as `side` x `side` bytes."""
     pixels = np.round((np.clip(image, -1, 1) + 1) * (PAPER / 2)).astype(np.uint8)
     if image.shape[0] == side:
