@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, FAINT = (255, 255, 255), (20, 20, 20), (120, 120, 120)
 SMALLEST_TYPE = 6  # pixels; what does not fit at this size is cut off
+LABEL_TYPE = 14  # pixels; labels are no larger
 MARGIN = 0.06  # of the side, around the texts
 LARGEST_SHARE = 0.11  # of the side, that a line of the largest type takes
 LEADING = 1.25  # from line to line, in sizes of the type
@@ -32,9 +33,9 @@ def prompt_picture(target: str, source: str, side: int) -> Float[np.ndarray, 'S 
 
 
 def label(text: str, width: int, height: int) -> np.ndarray:
-    """A [height, width, 3] uint8 strip with a line of text in its middle, as large as fits."""
+    """A [height, width, 3] uint8 strip with a line of text in its middle, smaller where it is too long."""
     page = Image.new('RGB', (width, height), PAPER)
-    size = max(SMALLEST_TYPE, round(height * 0.7))
+    size = max(SMALLEST_TYPE, min(LABEL_TYPE, round(height * 0.7)))
     while size > SMALLEST_TYPE and _width(text, size) > width - 4:
         size -= 1
     ImageDraw.Draw(page).text((width / 2, height / 2), text, fill=INK, font=_font(size), anchor='mm')
