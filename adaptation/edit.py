@@ -264,7 +264,7 @@ def _draw_strip(
         each = jnp.asarray(np.tile(strengths, len(seeds)), jnp.float32)[:, None, None]
         images = draw(generator, move(repeated, direction, each), camera, BATCH)
         rows.append(images.reshape(len(seeds), len(strengths), *images.shape[1:]))
-    pairs = [row for pair in zip(*rows, strict=True) for row in pair]
+    pairs = [list(row) for pair in zip(*rows, strict=True) for row in pair]
     names = [f'{which} {seed}' for seed in seeds for which in ('source', 'adapted')]
     columns = ['as it is' if strength == 0 else f'{edit.name} {strength:+.2g}' for strength in strengths]
     save_picture(flags.output / edit.file, compose(pairs, columns, names))
