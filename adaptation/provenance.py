@@ -36,12 +36,12 @@ def generator_of(adapter: str | Path) -> str:
     """What the generator that an adapter belongs to is called, as in `config.generator`.
 
     Raises:
-        AdapterError: nothing beside the adapter says it, or the config there is damaged.
+        AdapterError: there is no adapter, nothing beside it says so, or the config there is damaged.
     """
     if (config := run_config(adapter)) is not None:
         return config.generator
     directory = adapter_directory(adapter)
-    info = adapter_info(directory) if (directory / INFO_FILE).exists() else {}
+    info = adapter_info(directory)
     if not isinstance(info.get('generator'), str):
         raise AdapterError(f'{directory} does not say which generator it was made from: name it with --source.')
     return info['generator']

@@ -191,6 +191,14 @@ class TestCommandLine:
         assert (config.has_image, config.has_text, workdir) == (False, True, Path('runs/zero_shot'))
         assert [settings.weights.dis for settings in config.phases.values()] == [0, 0]
 
+    def test_the_full_size_zero_shot_config_asks_for_two_fields(self, capsys: pytest.CaptureFixture[str]):
+        file = f'--config={CONFIGS / "ffhq512_zero_shot.py"}'
+        assert main([file]) == 2
+        error = capsys.readouterr().err
+        assert [line.partition(':')[0] for line in error.splitlines()] == ['error', 'config.clip']
+        config, _ = parse([file, '--config.generator=g', '--config.clip=a,b'])
+        assert len(config.prompt_templates) > 10
+
     def test_texts_and_templates_from_the_command_line(self):
         templates = "'a photo of {}.','art of {}'"
         flags = ['--config.target_text=a cartoon', '--config.source_text=a photo', '--config.text_weight=0.25']
