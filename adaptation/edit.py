@@ -6,9 +6,12 @@
 Writes a strip for each edit: for each seed, the source's head above the adapted one, from minus the strength at the
 left to the strength at the right. A strength of 1 is one standard deviation of w along the direction. `pca1` is the
 direction in which heads vary most; any other name is a text for CLIP, which is put into --template at {}. A text with
-words that the encoder does not know is refused. What CLIP confuses, the direction mixes: the miniature's encoders, which
-see skin and lightness of hair well, take colours along when asked for glasses or a smile. Exit codes: 0 finished, 1
-failed, 2 flags refused, 130 interrupted.
+words that the encoder does not know is refused.
+
+What CLIP confuses, the direction mixes: the miniature's encoders see skin and the lightness of hair well, and take
+colours along when they are asked for glasses or a smile.
+
+Exit codes: 0 finished, 1 failed, 2 flags refused, 130 interrupted.
 """
 
 import re
