@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adaptation.generation.meshes import mesh
     from adaptation.generation.pictures import pictures
     from adaptation.generation.strength import at_strength
+    from adaptation.mixing import mix_adapters
     from adaptation.train import run
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     'losses',
     'mesh',
     'pictures',
+    'mix_adapters',
     'read_config',
     'run',
     'save_adapter',
@@ -52,6 +54,7 @@ _MODULES = {
     'load_adapted': 'adapter',
     'mesh': 'generation.meshes',
     'pictures': 'generation.pictures',
+    'mix_adapters': 'mixing',
     'read_config': 'config',
     'run': 'train',
     'save_adapter': 'adapter',

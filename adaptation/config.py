@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from adaptation.errors import ConfigError
+from adaptation.templates import PLAIN_TEMPLATES
 
 MINIATURE = 'miniature'  # the shipped generator, or the shipped pair of image encoders
 MINIATURE_ENCODERS = 2
@@ -29,7 +30,7 @@ POSE_DISTRIBUTIONS = ('gaussian', 'uniform')  # as in eg3d_jax.config, which can
 class ReferenceConfig:
     """The one picture of the target domain."""
 
-    image: str = ''  # file; relative to the working directory or else to the project
+    image: str = ''  # file, relative to the working directory or else to the project; empty: the texts alone guide
     crop: tuple[int, int, int, int] | None = None  # left, top, right, bottom in pixels; None: the central square
 
 
@@ -104,6 +105,10 @@ class AdaptationConfig:
         3,
     )  # blocks whose tokens are compared, from 0: one for all encoders or one for each
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    target_text: str = ''  # what the target domain is called, such as 'a pencil sketch of a head'; empty: no text
+    source_text: str = ''  # what the source domain is called, such as 'a photo of a head'
+    prompt_templates: tuple[str, ...] = PLAIN_TEMPLATES  # what both texts are written into; see adaptation.templates
+    text_weight: float = 0.5  # share of the texts in the domain direction where a picture guides as well, in [0, 1]
     phases: dict[str, PhaseConfig] = field(default_factory=_paper_phases)  # in the order of their names, 2 before 10
     batch_size: int = 4
     seed: int = 0
@@ -123,6 +128,16 @@ class AdaptationConfig:
     def encoders(self) -> int:
         """How many image encoders guide the run."""
         return sum(MINIATURE_ENCODERS if entry == MINIATURE else 1 for entry in self.clip_directories)
+
+    @property
+    def has_image(self) -> bool:
+        """Whether a reference picture guides the run."""
+        return bool(self.reference.image)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether texts guide it."""
+        return bool(self.target_text)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of JSON types; `read_config` reads them back."""
@@ -268,7 +283,7 @@ def _check(config: AdaptationConfig) -> list[str]:
     require = problems.require
     require(bool(config.generator), 'generator', f'is not set; give a checkpoint directory, or {MINIATURE!r}')
     require(all(config.clip_directories), 'clip', 'is not set; give checkpoint directories, separated by commas')
-    require(bool(config.reference.image), 'reference.image', 'is not set; give the file of the reference picture')
+    _check_guidance(config, problems)
     require(
         len(config.clip_layers) in (1, config.encoders),
         'clip_layers',
@@ -287,6 +302,34 @@ def _check(config: AdaptationConfig) -> list[str]:
     for name, phase in config.phases.items():
         _check_phase(f'phases.{name}', phase, problems)
     return problems
+
+
+def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
+    require = problems.require
+    target, source = config.target_text, config.source_text
+    require(
+        config.has_image or bool(target or source),
+        'reference.image',
+        'is not set; give the file of the reference picture, or a target_text and a source_text',
+    )
+    require(bool(target) or not source, 'target_text', 'is not set beside source_text; say what the target domain is')
+    require(bool(source) or not target, 'source_text', 'is not set beside target_text; say what the source domain is')
+    require(not target or target != source, 'target_text', 'is the same as source_text, so it leads nowhere')
+    require(bool(config.prompt_templates), 'prompt_templates', "is empty; '{}' is the text alone")
+    for template in config.prompt_templates:
+        require(template.count('{}') == 1, 'prompt_templates', f'{template!r} does not hold {{}} once, for the text')
+    require(0 <= config.text_weight <= 1, 'text_weight', 'must lie in [0, 1]')
+    require(
+        not target or any(phase.steps and phase.weights.dir for phase in config.phases.values()),
+        'target_text',
+        'has no effect where no phase has a weights.dir above 0: texts guide by direction alone',
+    )
+    for name, phase in config.phases.items():
+        require(
+            config.has_image or not config.has_text or phase.weights.dis == 0,
+            f'phases.{name}.weights.dis',
+            'must be 0 where texts alone guide: it compares with the patches of a reference.image',
+        )
 
 
 def _check_camera(camera: CameraOverrides, problems: _Problems) -> None:

@@ -1,16 +1,20 @@
-"""What guides the adaptation: CLIP image encoders, and what each says about the reference and the source domain.
+"""What guides the adaptation: CLIP encoders, and what each says about the target and the source domain.
+
+The target is known by a reference picture R, by a text, or by both.
 
 N batch, H and W an image's size, D channels of the embedding, T patch tokens, C channels of a token.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import clip_jax
+
+SHORTEST_DIRECTION = 1e-6  # a direction shorter than this counts as of this length, so that none is divided by zero
 
 
 @jax.tree_util.register_dataclass
@@ -20,13 +24,13 @@ class Guide:
 
     Attributes:
         encoder: the CLIP model; its image tower is enough.
-        reference_tokens: T(R), the reference's patch tokens after block `layer`.
-        domain_direction: d_dom = E(R) - mean E(I_s), fixed before training.
+        reference_tokens: T(R), the reference's patch tokens after block `layer`; None without a reference.
+        domain_direction: d_dom, fixed before training; see `make_guides`.
         layer: the block, counted from 0, whose tokens are compared.
     """
 
     encoder: clip_jax.Clip
-    reference_tokens: Float[Array, 'T C']
+    reference_tokens: Float[Array, 'T C'] | None
     domain_direction: Float[Array, 'D']
     layer: int = field(metadata={'static': True})
 
@@ -38,19 +42,60 @@ class Guide:
 def make_guides(
     encoders: Iterable[clip_jax.Clip],
     layers: Iterable[int],
-    reference: Float[Array, 'S S 3'],
-    source_images: Iterable[Float[Array, 'N H W 3']],
+    reference: Float[Array, 'S S 3'] | None,
+    source_images: Iterable[Float[Array, 'N H W 3']] = (),
+    text_directions: Sequence[Float[Array, 'D']] | None = None,
+    text_weight: float = 0.5,
 ) -> tuple[Guide, ...]:
-    """Guides for a reference picture.
+    """Guides for a reference picture, for texts, or for both.
+
+    The domain direction is E(R) - mean E(I_s) for a picture, E_text(target) - E_text(source) for texts, and for both,
+    u(d) being d at length 1, (1 - text_weight) u(picture's) + text_weight u(texts'): the two have different lengths,
+    pictures and texts lying apart in CLIP's space, and the losses look at the direction alone.
 
     Args:
         encoders: CLIP models.
         layers: for each encoder, the block whose tokens are compared.
-        reference: the picture in [-1, 1].
-        source_images: batches of source images, walked through once, whose mean embedding the direction starts from.
-            Without any, the directions are those from the origin.
+        reference: the picture in [-1, 1]; None: texts alone guide.
+        source_images: batches of source images, walked through once, whose mean embedding a picture's direction starts
+            from. Without any, its directions are those from the origin.
+        text_directions: for each encoder, the direction of the texts; None: the picture alone guides.
+        text_weight: share of the texts beside a picture, in [0, 1].
+
+    Raises:
+        ValueError: neither a reference nor text directions.
     """
     encoders, layers = tuple(encoders), tuple(layers)
+    if reference is None:
+        if text_directions is None:
+            raise ValueError('give a reference, text_directions, or both')
+        return tuple(
+            Guide(clip, None, direction, layer)
+            for clip, direction, layer in zip(encoders, text_directions, layers, strict=True)
+        )
+    guides = _picture_guides(encoders, layers, reference, source_images)
+    if text_directions is None:
+        return guides
+    return tuple(
+        replace(guide, domain_direction=_mixed(guide.domain_direction, direction, text_weight))
+        for guide, direction in zip(guides, text_directions, strict=True)
+    )
+
+
+def _mixed(picture: Float[Array, 'D'], text: Float[Array, 'D'], text_weight: float) -> Float[Array, 'D']:
+    return (1 - text_weight) * _unit(picture) + text_weight * _unit(text)
+
+
+def _unit(direction: Float[Array, 'D']) -> Float[Array, 'D']:
+    return direction / jnp.maximum(jnp.linalg.norm(direction), SHORTEST_DIRECTION)
+
+
+def _picture_guides(
+    encoders: tuple[clip_jax.Clip, ...],
+    layers: tuple[int, ...],
+    reference: Float[Array, 'S S 3'],
+    source_images: Iterable[Float[Array, 'N H W 3']],
+) -> tuple[Guide, ...]:
     pairs = zip(encoders, layers, strict=True)
     references = [_encode_jit(clip, reference[None], (layer,), True) for clip, layer in pairs]
     totals = [jnp.zeros_like(encoding.embedding[0]) for encoding in references]

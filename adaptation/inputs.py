@@ -1,18 +1,23 @@
-"""What a run starts from: the generator, the encoders and the reference picture that the config names."""
+"""What a run starts from: the generator, the encoders, the reference picture and the texts that the config names.
+
+D channels of an embedding.
+"""
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 import clip_jax
 from adaptation.adapter import load_source
 from adaptation.config import MINIATURE, AdaptationConfig
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint
+from adaptation.prompts import prompt_problems, text_direction
 from adaptation.sources import clip_directory
 from eg3d_jax import CameraConfig, CheckpointError, RenderingConfig, TriPlaneGenerator
 
@@ -29,7 +34,8 @@ class Inputs:
         generator: the source generator.
         encoders: CLIP models without their text towers.
         layers: for each encoder, the block whose tokens are compared.
-        reference: the picture, square, in [-1, 1].
+        reference: the picture, square, in [-1, 1]; None where texts alone guide.
+        text_directions: for each encoder, the direction of the texts; None where the picture alone guides.
         camera: the distribution of the training cameras.
         hashes: a hash of each input by the config field that names it.
     """
@@ -37,7 +43,8 @@ class Inputs:
     generator: TriPlaneGenerator
     encoders: tuple[clip_jax.Clip, ...]
     layers: tuple[int, ...]
-    reference: Float[np.ndarray, 'R R 3']
+    reference: Float[np.ndarray, 'R R 3'] | None
+    text_directions: tuple[Float[Array, 'D'], ...] | None
     camera: CameraConfig
     hashes: dict[str, str]
 
@@ -48,12 +55,12 @@ def load_inputs(config: AdaptationConfig) -> Inputs:
     Raises:
         ConfigError: what cannot be read or does not fit, by the name of its field.
     """
-    reference = _load_reference(config)
+    reference = _load_reference(config) if config.has_image else None
     try:
         generator = load_source(config.generator)
     except CheckpointError as error:
         raise ConfigError([f'config.generator: {error}']) from None
-    encoders = _load_encoders(config)
+    encoders, text_directions = _load_encoders(config)
     overrides = {name: value for name, value in vars(config.camera).items() if value is not None}
     camera = replace(generator.config.camera, **overrides)
     _check_camera(camera, generator.config.rendering)
@@ -61,9 +68,9 @@ def load_inputs(config: AdaptationConfig) -> Inputs:
     hashes = {
         'generator': fingerprint(generator),
         'clip': ' '.join(fingerprint(clip) for clip in encoders),
-        'reference.image': hashlib.sha256(reference.tobytes()).hexdigest(),
+        'reference.image': '' if reference is None else hashlib.sha256(reference.tobytes()).hexdigest(),
     }
-    return Inputs(generator, encoders, layers, reference, camera, hashes)
+    return Inputs(generator, encoders, layers, reference, text_directions, camera, hashes)
 
 
 def find_file(path: str) -> Path:
@@ -90,21 +97,45 @@ def _load_reference(config: AdaptationConfig) -> Float[np.ndarray, 'R R 3']:
     return picture
 
 
-def _load_encoders(config: AdaptationConfig) -> tuple[clip_jax.Clip, ...]:
-    encoders = []
+def _load_encoders(
+    config: AdaptationConfig,
+) -> tuple[tuple[clip_jax.Clip, ...], tuple[Float[Array, 'D'], ...] | None]:
+    """The encoders without their text towers, and what these had to say first."""
+    encoders, directions = [], []
     try:
-        for directory in _clip_directories(config):
+        for directory in encoder_directories(config.clip_directories):
             clip = clip_jax.load_clip(directory)
-            del clip.text_model, clip.text_projection  # of no use here, and half of the memory
+            if config.has_text:
+                directions.append(_text_direction(config, clip, directory))
+            del clip.text_model, clip.text_projection  # of no more use, and half of the memory
             encoders.append(clip)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError([f'config.clip: {error}']) from None
-    return tuple(encoders)
+    return tuple(encoders), tuple(directions) if config.has_text else None
 
 
-def _clip_directories(config: AdaptationConfig) -> list[Path]:
+def _text_direction(config: AdaptationConfig, clip: clip_jax.Clip, directory: Path) -> Float[Array, 'D']:
+    tokenize = clip_jax.load_tokenizer(directory, clip.config.text.context_length)
+    texts = {'target_text': config.target_text, 'source_text': config.source_text}
+    problems = [
+        f'config.{name}: {problem} ({directory.name})'
+        for name, text in texts.items()
+        for problem in prompt_problems(clip, tokenize, text, config.prompt_templates)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return text_direction(clip, tokenize, config.target_text, config.source_text, config.prompt_templates)
+
+
+def encoder_directories(entries: Iterable[str]) -> list[Path]:
+    """The checkpoint directories of the entries of `config.clip`, each converted first where it is none of ours.
+
+    Raises:
+        ValueError: in one sentence, what is wrong with an entry.
+        FileNotFoundError: the miniature's encoders are not installed.
+    """
     directories: list[Path] = []
-    for entry in config.clip_directories:
+    for entry in entries:
         if entry == MINIATURE:
             from miniature import weights_directory
 

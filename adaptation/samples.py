@@ -117,7 +117,12 @@ def compose(
         between = np.full((GAP, above.shape[1], 3), PAPER, np.uint8)
         head = np.concatenate([above, between, below], axis=0)
         heads += [np.full((head.shape[0], GAP, 3), PAPER, np.uint8), head]
-    return np.concatenate([tile(reference, 2 * side + GAP), *heads], axis=1)
+    return np.concatenate([tile(reference, reference_side(side)), *heads], axis=1)
+
+
+def reference_side(image_side: int) -> int:
+    """Side in pixels at which the reference is shown beside images of this side: two rows and the gap between."""
+    return 2 * min(image_side, LARGEST_TILE) + GAP
 
 
 def tile(image: Float[np.ndarray, 'S S 3'], side: int) -> UInt8[np.ndarray, 'R R 3']:

@@ -202,6 +202,7 @@ def _losses(
         if found.embedding is not None and origin.embedding is not None:
             values['dir'] += losses.direction_loss(found.embedding, origin.embedding, guide.domain_direction)
         if weights.dis:
+            assert guide.reference_tokens is not None, 'read_config refuses TDL without a reference'
             values['dis'] += losses.distribution_loss(found.tokens[0], guide.reference_tokens)
         if weights.istr:
             values['istr'] += losses.image_structure_loss(found.tokens[0], origin.tokens[0])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from adaptation.adapter import WEIGHTS_FILE, save_adapter
 from adaptation.checkpoints import Checkpoints
@@ -19,10 +20,11 @@ from adaptation.guidance import make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
+from adaptation.lettering import prompt_picture
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.reach import no_effect, refuse_phases_without_effect
-from adaptation.samples import Generate, SampleGrid, make_generate, save_picture
+from adaptation.samples import Generate, SampleGrid, make_generate, reference_side, save_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.workdir import Workdir
 
@@ -115,8 +117,15 @@ def banner(this: Plan, parameters: dict[str, Array], done: int) -> list[str]:
             f'encoder    patches of {vision.patch_size} in {vision.image_size} pixels, tokens after block {layer}'
             for vision, layer in zip(visions, inputs.layers, strict=True)
         ),
-        f'reference  {config.reference.image}, {inputs.reference.shape[0]} pixels square',
     ]
+    if inputs.reference is not None:
+        lines.append(f'reference  {config.reference.image}, {inputs.reference.shape[0]} pixels square')
+    if config.has_text:
+        share = '' if inputs.reference is None else f', a share of {config.text_weight:g} of the direction'
+        lines.append(
+            f'texts      {config.target_text!r} instead of {config.source_text!r}, '
+            f'{len(config.prompt_templates)} templates{share}'
+        )
     for phase in this.phases:
         weights = ', '.join(f'{name} {value:g}' for name, value in vars(phase.settings.weights).items() if value)
         lines.append(
@@ -141,7 +150,7 @@ class _Session:
         self._grid = SampleGrid(
             self._generate,
             self._source,
-            this.inputs.reference,
+            _beside_the_samples(this),
             this.inputs.camera,
             jax.random.fold_in(key, SAMPLE_HEADS),
             heads=this.config.sample_heads,
@@ -200,12 +209,22 @@ class _Session:
     def _constants(self) -> Constants:
         """The guides; the mean source embedding is the costly part and is left out where no phase asks for it."""
         this = self._this
+        inputs = this.inputs
         directed = any(phase.settings.weights.dir for phase in this.phases)
         images = _source_images(this, self._generate, self._source_key) if directed else iter(())
-        reference = jnp.asarray(this.inputs.reference)
-        guides = make_guides(this.inputs.encoders, this.inputs.layers, reference, self._until_stopped(images))
+        reference = None if inputs.reference is None else jnp.asarray(inputs.reference)
+        guides = make_guides(
+            inputs.encoders,
+            inputs.layers,
+            reference,
+            self._until_stopped(images),
+            inputs.text_directions,
+            this.config.text_weight,
+        )
         if not all(bool(jnp.isfinite(guide.domain_direction).all()) for guide in guides):
-            raise AdaptationError('The source images or the reference have no finite embedding: check the checkpoints.')
+            raise AdaptationError(
+                'The source images, the reference or the texts have no finite embedding: check the checkpoints.'
+            )
         return Constants(self._source, guides)
 
     def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
@@ -253,6 +272,14 @@ class _Session:
         hashes = self._this.inputs.hashes
         save_adapter(self._this.workdir.root, self._source, state.adapted, hashes['generator'], training)
         self._checkpoints.save(state, self._key)
+
+
+def _beside_the_samples(this: Plan) -> Float[np.ndarray, 'S S 3']:
+    """What stands at the left of a sample picture: the reference, or else the texts."""
+    if this.inputs.reference is not None:
+        return this.inputs.reference
+    side = reference_side(this.inputs.generator.config.image_resolution)
+    return prompt_picture(this.config.target_text, this.config.source_text, side)
 
 
 def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray) -> Iterator[Array]:

@@ -122,7 +122,9 @@ class Workdir:
             )
 
     def _differences(self, config: AdaptationConfig, hashes: dict[str, str]) -> list[str]:
-        before, hashes_before = flatten(_read_fields(self.config)), _read_fields(self.inputs)
+        # A run that began before a field existed had what is its default now.
+        before = flatten({**AdaptationConfig().to_dict(), **_read_fields(self.config)})
+        hashes_before = _read_fields(self.inputs)
         now = flatten(config.to_dict())
         problems = [
             f'config.{name}: {before.get(name)!r} when the run began, {now.get(name)!r} now'

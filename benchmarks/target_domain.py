@@ -157,7 +157,7 @@ def measure(
     domain: TargetDomain,
     source: TriPlaneGenerator,
     adapted: TriPlaneGenerator,
-    reference: Float[np.ndarray, 'R R 3'],
+    reference: Float[np.ndarray, 'R R 3'] | None,
     seed: int = 0,
 ) -> dict[str, object]:
     """Compares an adapted generator with the target domain.
@@ -166,14 +166,14 @@ def measure(
       domain: the style's true renderings; as many samples are drawn.
       source: the generator before the adaptation.
       adapted: and after it.
-      reference: the picture it was adapted to, in [-1, 1], of the judge's resolution.
+      reference: the picture it was adapted to, in [-1, 1], of the judge's resolution; None: texts alone guided.
       seed: of the samples' latents and cameras.
 
     Returns:
       `frechet`: distances to the true renderings of the source's samples, the adapted ones, the reference pasted
-      everywhere, the source's samples with the reference's colours, and other true renderings. `fall`: the share of the
-      source's distance that the adaptation took away. `diversity`: mean pairwise distances, and the adapted one's
-      share of the truth's. `depth_change`: see there.
+      everywhere and the source's samples with the reference's colours (where there is one), and other true renderings.
+      `fall`: the share of the source's distance that the adaptation took away. `diversity`: mean pairwise distances,
+      and the adapted one's share of the truth's. `depth_change`: see there.
     """
     count = len(domain.true)
     before, after = generate(source, count, seed), generate(adapted, count, seed)
@@ -181,10 +181,11 @@ def measure(
     distances = {
         'source': domain.distance(before.images),
         'adapted': frechet(embedded, domain.true),
-        'pasted_reference': domain.distance(np.broadcast_to(reference, (count, *reference.shape))),
-        'colour_transfer': domain.distance(reinhard(before.images, reference)),
-        'floor': frechet(domain.other_true, domain.true),
     }
+    if reference is not None:
+        distances['pasted_reference'] = domain.distance(np.broadcast_to(reference, (count, *reference.shape)))
+        distances['colour_transfer'] = domain.distance(reinhard(before.images, reference))
+    distances['floor'] = frechet(domain.other_true, domain.true)
     spread = {'adapted': diversity(embedded), 'true': diversity(domain.true)}
     rendering = source.config.rendering
     return {
@@ -215,10 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = read_config(json.loads((workdir / 'config.json').read_text()))
         source = load_source(config.generator)
         domain = domain or TargetDomain.of(options.style, options.samples, source.config.camera, options.seed)
-        picture = clip_jax.load_image(find_file(config.reference.image), config.reference.crop)
-        reference = _resize(picture, domain.judge.config.resolution)
+        reference = None
+        if config.has_image:
+            picture = clip_jax.load_image(find_file(config.reference.image), config.reference.crop)
+            reference = _resize(picture, domain.judge.config.resolution)
         report = measure(domain, source, load_adapted(source, workdir), reference, options.seed)
-        reports.append({**report, 'reference': config.reference.image, 'training_seed': config.seed})
+        guide = config.reference.image or config.target_text
+        reports.append({**report, 'reference': guide, 'training_seed': config.seed})
     result = reports[0] if len(reports) == 1 else {'runs': reports, 'median': medians(reports)}
     text = json.dumps(result, indent=2)
     (options.output or options.workdir[0] / 'target_domain.json').write_text(text + '\n')

@@ -103,6 +103,8 @@ def from_weights(config: ClipConfig, weights: Mapping[str, np.ndarray], source: 
     """
     graphdef, state = nnx.split(nnx.eval_shape(lambda: Clip(config, rngs=nnx.Rngs(0))))
     expected = {'.'.join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(state)}
+    if not any(name.startswith('text_') for name in weights):
+        raise ValueError(f'{source}: has no text tower, half of a CLIP is missing: convert it again.')
     problems = [f'{name} is missing' for name in expected.keys() - weights.keys()]
     problems += [f'{name} is unknown' for name in weights.keys() - expected.keys()]
     for name in expected.keys() & weights.keys():

@@ -54,6 +54,22 @@ class Tokenizer:
         rows = [encoding.ids for encoding in self.backend.encode_batch(list(texts))]
         return np.asarray(rows, np.int32).reshape(-1, self.context_length)
 
+    def count(self, text: str) -> int:
+        """How many tokens the whole text has, start and end included; more than `context_length` are cut off."""
+        encoding = self.backend.encode(text)
+        parts = [encoding, *encoding.overflowing]
+        return 2 + sum(part.special_tokens_mask.count(0) for part in parts)
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """The words that the vocabulary lacks, in order; none of a byte-pair vocabulary, which spells out any word.
+
+        Words behind the context length are not looked at.
+        """
+        unknown = getattr(self.backend.model, 'unk_token', None)
+        encoding = self.backend.encode(text)
+        found = zip(encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+        return tuple(text[start:end] for token, special, (start, end) in found if token == unknown and not special)
+
 
 def load_tokenizer(directory: str | Path, context_length: int | None = None) -> Tokenizer:
     """Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`, from a checkpoint's directory.

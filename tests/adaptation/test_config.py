@@ -20,6 +20,10 @@ def defaults(**changes: Any) -> dict[str, Any]:
     return {'reference': {'image': 'picture.png'}, **changes}
 
 
+def texts(**changes: Any) -> dict[str, Any]:
+    return defaults(**{'target_text': 'a sketch', 'source_text': 'a photo', **changes})
+
+
 def phase(**changes: Any) -> dict[str, Any]:
     return defaults(phases={'only': {'steps': 1, 'learning_rate': 0.1, 'trained': ('decoder',), **changes}})
 
@@ -88,6 +92,16 @@ class TestReading:
         (defaults(reference={}), 'config.reference.image'),
         (defaults(reference={'image': 'a', 'crop': (0, 0, 9)}), 'config.reference.crop'),
         (defaults(reference=3), 'config.reference'),
+        (texts(source_text=''), 'config.source_text'),
+        (texts(target_text=''), 'config.target_text'),
+        (texts(target_text='a photo'), 'config.target_text'),
+        (texts(text_weight=1.5), 'config.text_weight'),
+        (texts(prompt_templates=()), 'config.prompt_templates'),
+        (texts(prompt_templates=('a photo of',)), 'config.prompt_templates'),
+        (texts(prompt_templates=('{} and {}',)), 'config.prompt_templates'),
+        # Texts guide by direction alone, and without a picture there are no patches to compare with.
+        (texts(phases=phase(weights={'dir': 0.0})['phases']), 'config.target_text'),
+        (texts(reference={}, phases=phase()['phases']), 'config.phases.only.weights.dis'),
         (defaults(conditioning='side'), 'config.conditioning'),
         (defaults(camera={'pivot': (0.0, 'a', 0.0)}), 'config.camera.pivot'),
         (defaults(camera={'yaw_std': -0.1}), 'config.camera.yaw_std'),
@@ -172,6 +186,31 @@ class TestCommandLine:
         config, _ = parse(['--config', str(CONFIGS / f'{name}.py')])
         assert config.reference.image == f'miniature/references/{name}.png'
         assert (config.generator, config.clip) == ('miniature', 'miniature')
+
+    def test_the_zero_shot_config_has_texts_and_no_picture(self):
+        config, workdir = parse(['--config', str(CONFIGS / 'zero_shot.py')])
+        assert (config.has_image, config.has_text, workdir) == (False, True, Path('runs/zero_shot'))
+        assert [settings.weights.dis for settings in config.phases.values()] == [0, 0]
+
+    def test_the_full_size_zero_shot_config_asks_for_two_fields(self, capsys: pytest.CaptureFixture[str]):
+        file = f'--config={CONFIGS / "ffhq512_zero_shot.py"}'
+        assert main([file]) == 2
+        error = capsys.readouterr().err
+        assert [line.partition(':')[0] for line in error.splitlines()] == ['error', 'config.clip']
+        config, _ = parse([file, '--config.generator=g', '--config.clip=a,b'])
+        assert len(config.prompt_templates) > 10
+
+    def test_texts_and_templates_from_the_command_line(self):
+        templates = "'a photo of {}.','art of {}'"
+        flags = ['--config.target_text=a cartoon', '--config.source_text=a photo', '--config.text_weight=0.25']
+        config, _ = parse([SKETCH, *flags, f'--config.prompt_templates={templates}'])
+        assert (config.has_image, config.has_text, config.text_weight) == (True, True, 0.25)
+        assert config.prompt_templates == ('a photo of {}.', 'art of {}')
+
+    def test_neither_picture_nor_text(self, capsys: pytest.CaptureFixture[str]):
+        assert main([SKETCH, '--config.reference.image=']) == 2
+        error = capsys.readouterr().err
+        assert 'config.reference.image: is not set; give the file of the reference picture, or a target_text' in error
 
     def test_the_full_size_config_asks_for_three_fields(self, capsys: pytest.CaptureFixture[str]):
         file = f'--config={CONFIGS / "ffhq512_sketch.py"}'

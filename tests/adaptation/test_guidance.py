@@ -35,3 +35,25 @@ def test_only_what_is_asked_for_is_encoded(tiny_clips: tuple[clip_jax.Clip, ...]
     images = pictures(2, 2, 16, 16)
     assert guide.encode(images, tokens=False, embed=True).tokens == ()
     assert guide.encode(images, tokens=True, embed=False).embedding is None
+
+
+def test_texts_alone_give_their_own_direction_and_no_tokens(tiny_clips: tuple[clip_jax.Clip, ...]):
+    directions = tuple(jax.random.normal(jax.random.key(seed), (8,)) for seed in (3, 4))
+    guides = make_guides(tiny_clips, (0, 0), None, (), directions)
+    for guide, direction in zip(guides, directions, strict=True):
+        assert guide.reference_tokens is None
+        np.testing.assert_array_equal(guide.domain_direction, direction)
+    with pytest.raises(ValueError, match='give a reference, text_directions, or both'):
+        make_guides(tiny_clips, (0, 0), None)
+
+
+@pytest.mark.parametrize('weight', [0.0, 0.25, 1.0])
+def test_picture_and_texts_are_mixed_at_length_one(weight: float, tiny_clips: tuple[clip_jax.Clip, ...]):
+    reference, source = pictures(0, 20, 20), pictures(1, 1, 3, 16, 16)
+    text = 7 * jax.random.normal(jax.random.key(3), (8,))
+    (alone,) = make_guides(tiny_clips[:1], (0,), reference, source)
+    (both,) = make_guides(tiny_clips[:1], (0,), reference, source, (text,), weight)
+    picture = alone.domain_direction
+    expected = (1 - weight) * picture / jnp.linalg.norm(picture) + weight * text / jnp.linalg.norm(text)
+    np.testing.assert_allclose(both.domain_direction, expected, rtol=1e-4, atol=1e-5)  # float32
+    np.testing.assert_array_equal(both.reference_tokens, alone.reference_tokens)

@@ -1,6 +1,8 @@
 """What `config.generator` and `config.clip` may name besides our checkpoints: whatever the converters read, once."""
 
 import dataclasses
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,6 +97,28 @@ def test_inputs_of_a_run(pickle: Path, hugging_face: Path, tiny_files: Path):
     assert [clip.config for clip in inputs.encoders] == [SMALL_CLIP] * 2
     again = load_inputs(dataclasses.replace(config, clip=f'{clip_directory(hugging_face)},{hugging_face}'))
     assert again.hashes == inputs.hashes
+
+
+def test_a_converted_tokenizer_reads_the_texts_of_a_run(
+    pickle: Path, hugging_face: Path, tiny_files: Path, tmp_path: Path
+):
+    source = shutil.copytree(hugging_face, tmp_path / 'clip')
+    letters = [chr(code) for code in range(ord('a'), ord('z') + 1)]
+    words = [*letters, *(f'{letter}</w>' for letter in letters), *(f'filler{n}' for n in range(45))]
+    vocabulary = {word: index for index, word in enumerate([*words, '<|startoftext|>', '<|endoftext|>'])}
+    (source / 'vocab.json').write_text(json.dumps(vocabulary))
+    (source / 'merges.txt').write_text('#version: 0.2\n')
+    config = AdaptationConfig(
+        generator=str(pickle), clip=str(source), target_text='a sketch', source_text='a photo', text_weight=1.0
+    )
+    inputs = load_inputs(config)
+    assert inputs.reference is None
+    (direction,) = inputs.text_directions or ()
+    assert direction.shape == (8,)
+    assert float(abs(direction).max()) > 1e-3
+    assert not hasattr(inputs.encoders[0], 'text_model')
+    with pytest.raises(ConfigError, match=r"config\.target_text: 'a sketch by somebody' has 19 tokens"):
+        load_inputs(dataclasses.replace(config, target_text='a sketch by somebody'))
 
 
 @pytest.mark.parametrize(

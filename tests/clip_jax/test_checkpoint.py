@@ -99,6 +99,15 @@ def test_all_misfits_are_named_at_once(clip, tmp_path):
     assert f'{BIAS} has shape [5], expected [12]' in message
 
 
+def test_half_a_clip_is_told(clip, tmp_path):
+    save_clip(clip, tmp_path)
+    weights = load_file(tmp_path / 'weights.safetensors')
+    images = {name: weight for name, weight in weights.items() if not name.startswith('text_')}
+    save_file(images, tmp_path / 'weights.safetensors')
+    with pytest.raises(ValueError, match=r'weights\.safetensors: has no text tower, half of a CLIP is missing'):
+        load_clip(tmp_path)
+
+
 def test_damaged_files_are_named(clip, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'config\.json is missing'):
         load_clip(tmp_path)

@@ -109,3 +109,21 @@ def test_errors(tmp_path):
     word_tokenizer().save(str(tmp_path / 'tokenizer.json'))
     with pytest.raises(TypeError, match='list of texts'):
         load_tokenizer(tmp_path, context_length=8)('a head')
+
+
+def test_what_is_cut_off_is_counted(tmp_path):
+    word_tokenizer().save(str(tmp_path / 'tokenizer.json'))
+    tokenize = load_tokenizer(tmp_path, context_length=5)
+    assert [tokenize.count('a ' * words) for words in (0, 1, 3, 4, 20)] == [2, 3, 5, 6, 22]
+
+
+def test_unknown_words_are_told_as_they_were_written(tmp_path):
+    word_tokenizer().save(str(tmp_path / 'tokenizer.json'))
+    tokenize = load_tokenizer(tmp_path, context_length=9)
+    assert tokenize.unknown_words('a Purple head with HAIR of naïve') == ('Purple', 'of', 'naïve')
+    assert tokenize.unknown_words('a head') == ()
+
+
+def test_bytes_spell_any_word(tmp_path):
+    byte_pair_files(tmp_path)
+    assert load_tokenizer(tmp_path, context_length=40).unknown_words('naïve ukiyo-e 日本') == ()

@@ -1,0 +1,74 @@
+"""What the small commands share: flags that are refused in one sentence, and exit codes.
+
+Exit codes: 0 finished, 1 failed, 2 flags refused, 130 interrupted.
+"""
+
+import argparse
+import difflib
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from adaptation.errors import AdaptationError, ConfigError, Interrupted
+
+
+class Parser(argparse.ArgumentParser):
+    """Flags as `--name=value`, without abbreviations; what is wrong with them is a ConfigError."""
+
+    def __init__(self, program: str, description: str | None):
+        super().__init__(
+            prog=program,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([message])
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The flags.
+
+        Raises:
+            ConfigError: an unknown or missing flag, or a value of a wrong type.
+        """
+        flags, unknown = self.parse_known_args(list(arguments))
+        if unknown:
+            name = unknown[0].partition('=')[0]
+            near = difflib.get_close_matches(name, ['--' + known for known in vars(flags)], 1)
+            raise ConfigError([f'unknown argument {unknown[0]!r}' + (f': did you mean {near[0]}?' if near else '')])
+        return flags
+
+
+def run_command(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
+    """Runs a command with these arguments (None: the program's own) and returns its exit code."""
+    try:
+        command(sys.argv[1:] if argv is None else argv)
+    except AdaptationError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f'error: {error.filename or "the output"}: {error.strerror or error}', file=sys.stderr)
+        return AdaptationError.exit_code
+    except KeyboardInterrupt:
+        print('\nInterrupted: what was not finished is not written.', file=sys.stderr)
+        return Interrupted.exit_code
+    return 0
+
+
+def entries(text: str) -> list[str]:
+    """The parts of a list that commas separate."""
+    return [part.strip() for part in text.split(',')]
+
+
+def finite_number(text: str) -> float:
+    """A number that is neither infinite nor NaN.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f'{text} is not finite')
+    return value

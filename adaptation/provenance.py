@@ -1,0 +1,62 @@
+"""Where an adapter comes from: the run that made it, or the mix."""
+
+from pathlib import Path
+from typing import Any
+
+from adaptation.adapter import INFO_FILE, AdapterError
+from adaptation.config import AdaptationConfig, read_config
+from adaptation.errors import ConfigError
+from adaptation.files import read_json
+from adaptation.workdir import Workdir
+
+
+def adapter_directory(adapter: str | Path) -> Path:
+    """The directory of an adapter, which is named by itself or by its weights file."""
+    path = Path(adapter)
+    return path.parent if path.suffix == '.safetensors' else path
+
+
+def run_config(adapter: str | Path) -> AdaptationConfig | None:
+    """The settings of the run that made an adapter; None: no run's config lies beside it.
+
+    Raises:
+        AdapterError: the config is damaged.
+    """
+    path = Workdir(adapter_directory(adapter)).config
+    if not path.exists():
+        return None
+    try:
+        return read_config(read_json(path))
+    except (ValueError, ConfigError, AttributeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise AdapterError(f'{path} is damaged, or of a newer version ({reason}): copy the run again.') from None
+
+
+def generator_of(adapter: str | Path) -> str:
+    """What the generator that an adapter belongs to is called, as in `config.generator`.
+
+    Raises:
+        AdapterError: there is no adapter, nothing beside it says so, or the config there is damaged.
+    """
+    if (config := run_config(adapter)) is not None:
+        return config.generator
+    directory = adapter_directory(adapter)
+    info = adapter_info(directory)
+    if not isinstance(info.get('generator'), str):
+        raise AdapterError(f'{directory} does not say which generator it was made from: name it with --source.')
+    return info['generator']
+
+
+def adapter_info(directory: Path) -> dict[str, Any]:
+    """What an adapter.json says.
+
+    Raises:
+        AdapterError: there is none, or it is damaged.
+    """
+    try:
+        info = read_json(directory / INFO_FILE)
+    except OSError as error:
+        raise AdapterError(f'cannot read {directory / INFO_FILE}: {error.strerror}') from None
+    except ValueError as error:
+        raise AdapterError(str(error)) from None
+    return info if isinstance(info, dict) else {}
