@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 
 from flax import nnx
@@ -71,24 +72,23 @@ def convert(
     output = Path(output)
     check_output(output, force, KNOWN_FILES)
     path = fetch(source, select)
-    with reading(source, path):
-        files = read_clip(path)
+    with reading(source, path), ExitStack() as opened:
+        files = read_clip(path, opened)
         config, table, notes = _describe(files, str(source), activation)
         tokenizer, note = _tokenizer(files, config)
-    weights = files.weights
-    described = Source(
-        name=str(source),
-        path=path,
-        size=weights.size,
-        kind='clip',
-        config=config,
-        build=lambda: Clip(config, rngs=nnx.Rngs(0)),
-        arrays=weights.arrays,
-        table=table,
-        notes=(*notes, *note),
-        files=tokenizer,
-    )
-    return write(described, output, check)
+        described = Source(
+            name=str(source),
+            path=path,
+            size=files.weights.size,
+            kind='clip',
+            config=config,
+            build=lambda: Clip(config, rngs=nnx.Rngs(0)),
+            arrays=files.weights.arrays,
+            table=table,
+            notes=(*notes, *note),
+            files=tokenizer,
+        )
+        return write(described, output, check)
 
 
 def cached(source: str) -> tuple[Path, Report | None]:

@@ -15,6 +15,7 @@ from clip_jax import ClipConfig, TextConfig, VisionConfig
 from clip_jax.config import ACTIVATIONS
 from clip_jax.preprocessing import MEAN, STD
 from convert.errors import ConversionError
+from convert.lazy_arrays import Arrays
 
 # Channels of an attention head, which no shape says: 64 in all of OpenAI's networks, and in most of OpenCLIP's. The
 # others are known by their width: ViT-H/14, ViT-g/14 and ViT-bigG/14.
@@ -78,7 +79,7 @@ def _renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
 
 
 def from_original(
-    arrays: Mapping[str, np.ndarray], activation: str, text: str = '', open_clip: Mapping[str, Any] | None = None
+    arrays: Arrays, activation: str, text: str = '', open_clip: Mapping[str, Any] | None = None
 ) -> ClipConfig:
     """The config that arrays with OpenAI's names have the shapes of.
 
@@ -125,7 +126,7 @@ def _heads(width: int, head_width: int) -> int:
     return width // head_width
 
 
-def _original_tower(arrays: Mapping[str, np.ndarray], blocks: str, width: int, heads: int) -> dict[str, Any]:
+def _original_tower(arrays: Arrays, blocks: str, width: int, heads: int) -> dict[str, Any]:
     indices = {match[1] for name in arrays if (match := re.match(rf'{re.escape(blocks)}\.(\d+)\.', name))}
     mlp_width, _ = arrays[f'{blocks}.0.mlp.c_fc.weight'].shape
     return {'width': width, 'layers': len(indices), 'heads': heads, 'mlp_width': mlp_width}

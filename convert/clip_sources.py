@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from clip_jax.tokenizer import TOKENIZER_FILES
 from convert.errors import ConversionError, naming
+from convert.lazy_arrays import LazyArrays
 from convert.sources import Selection
 from convert.state_dicts import Weights, read_weights
 
@@ -73,8 +75,12 @@ def select(names: Sequence[str], named: str | None) -> Selection:
     return Selection(tuple(files), named)
 
 
-def read_clip(path: Path) -> ClipFiles:
+def read_clip(path: Path, files: ExitStack) -> ClipFiles:
     """Reads a directory or a file of weights, sharded or not.
+
+    Args:
+      path: of the directory or the file.
+      files: closes the files of weights, which must stay open while arrays are read.
 
     Raises:
       ConversionError: no weights, missing or surplus shards, or a file that cannot be read.
@@ -85,15 +91,17 @@ def read_clip(path: Path) -> ClipFiles:
     if path.is_dir():
         folder, name = path, select([entry.name for entry in path.iterdir() if entry.is_file()], None).files[0]
         with naming(name):
-            return ClipFiles(_read(folder, name), name, folder)
-    return ClipFiles(_read(folder, name), name, folder)
+            return ClipFiles(_read(folder, name, files), name, folder)
+    return ClipFiles(_read(folder, name, files), name, folder)
 
 
-def _read(folder: Path, name: str) -> Weights:
-    return _read_shards(folder, name) if name.endswith(INDEX_ENDING) else read_weights(folder / name)
+def _read(folder: Path, name: str, files: ExitStack) -> Weights:
+    if name.endswith(INDEX_ENDING):
+        return _read_shards(folder, name, files)
+    return read_weights(folder / name, files)
 
 
-def _read_shards(directory: Path, index: str) -> Weights:
+def _read_shards(directory: Path, index: str, files: ExitStack) -> Weights:
     shard_of = read_json(directory / index).get('weight_map')
     if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
         raise ConversionError('has no weight_map from names to files.')
@@ -104,18 +112,21 @@ def _read_shards(directory: Path, index: str) -> Weights:
     missing = [shard for shard in shards if not (directory / shard).is_file()]
     if missing:
         raise ConversionError(f'names shards that are missing: {", ".join(missing)}.')
-    arrays: dict[str, np.ndarray] = {}
-    size = 0
+    holding: dict[str, Weights] = {}  # by the name of the shard
     for shard in shards:
         with naming(shard):
-            weights = read_weights(directory / shard)
-        content, size = weights.arrays, size + weights.size
+            holding[shard] = read_weights(directory / shard, files)
         expected = {name for name, where in shard_of.items() if where == shard}
-        if content.keys() != expected:
-            odd = sorted(content.keys() ^ expected)
+        if holding[shard].arrays.keys() != expected:
+            odd = sorted(holding[shard].arrays.keys() ^ expected)
             raise ConversionError(f'does not list what {shard} holds: {", ".join(odd)}.')
-        arrays.update(content)
-    return Weights(arrays, size)
+
+    def read(name: str) -> np.ndarray:
+        with naming(shard_of[name]):
+            return holding[shard_of[name]].arrays[name]
+
+    names = [name for weights in holding.values() for name in weights.arrays]
+    return Weights(LazyArrays(names, read), sum(weights.size for weights in holding.values()))
 
 
 def read_json(path: Path) -> dict[str, Any]:

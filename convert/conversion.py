@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,8 +12,9 @@ import numpy as np
 from flax import nnx
 from safetensors import safe_open
 
-from convert.engine import Report, Table, convert_arrays, differing_bits, model_shapes, restore_arrays
-from convert.errors import ConversionError, naming
+from convert.engine import Part, Report, Table, convert_arrays, differing_bits, model_shapes, restore_arrays
+from convert.errors import ConversionError
+from convert.lazy_arrays import Arrays, LazyArrays
 from convert.output import CONFIG_FILE, WEIGHTS_FILE, whole_directory, write_model
 
 RECORD_FORMAT = 1
@@ -45,7 +46,7 @@ class Source:
       kind: of model: 'generator', 'discriminator', 'clip', 'inception' or 'arcface'.
       config: of the model.
       build: makes the model.
-      arrays: by their names in the source.
+      arrays: by their names in the source; each may be read when it is asked for.
       table: from these to the model's.
       record: what `conversion.json` is to say besides.
       notes: what a user should know.
@@ -58,7 +59,7 @@ class Source:
     kind: str
     config: Config
     build: Callable[[], nnx.Module]
-    arrays: Mapping[str, np.ndarray]
+    arrays: Arrays
     table: Table
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -74,23 +75,23 @@ def write(source: Source, output: Path, check: bool) -> Report:
       check: reads what was written and compares it with the source, array by array, before it takes its name.
 
     Raises:
-      ConversionError: the arrays do not fit the model (all misfits at once), or the comparison failed.
+      ConversionError: the arrays are damaged, or do not fit the model (all misfits at once), both before anything is
+        written; or the comparison failed.
     """
-    with naming(source.name):
-        arrays, report = convert_arrays(source.arrays, source.table, model_shapes(source.build))
-        _refuse_expansion(source, arrays)
-        report = dataclasses.replace(report, notes=source.notes)
-        with whole_directory(output) as directory:
-            write_model(directory, source.config.to_dict(), arrays, _record(source, report))
-            for name, content in source.files.items():
-                (directory / name).write_bytes(content)
-            if check:
-                report = dataclasses.replace(report, compared=_compare(source, report, directory))
+    arrays, report = convert_arrays(source.arrays, source.table, model_shapes(source.build))
+    _refuse_expansion(source, arrays)
+    report = dataclasses.replace(report, notes=source.notes)
+    with whole_directory(output) as directory:
+        write_model(directory, source.config.to_dict(), arrays, _record(source, report))
+        for name, content in source.files.items():
+            (directory / name).write_bytes(content)
+        if check:
+            report = dataclasses.replace(report, compared=_compare(source, report, directory))
     return report
 
 
-def _refuse_expansion(source: Source, arrays: Mapping[str, np.ndarray]) -> None:
-    bytes_written = sum(array.nbytes for array in arrays.values())
+def _refuse_expansion(source: Source, arrays: Mapping[str, Part]) -> None:
+    bytes_written = sum(array.size * array.dtype.itemsize for array in arrays.values())
     if bytes_written > LARGEST_EXPANSION * source.size:
         raise ConversionError(
             f'would make {bytes_written:,} bytes of weights from a file of {source.size:,}; it is refused.'
@@ -116,33 +117,26 @@ def _compare(source: Source, report: Report, directory: Path) -> int:
     config = type(source.config).from_dict(json.loads((directory / CONFIG_FILE).read_text(encoding='utf-8')))
     if config != source.config:
         raise ConversionError('was written with another config than it was read with; nothing was kept.')
-    weights = _Weights(directory / WEIGHTS_FILE, report.filled)
+    weights = _written_arrays(directory / WEIGHTS_FILE, report.filled)
     differing = [name for name in report.used if _differs(name, source, weights)]
     if differing:
         raise ConversionError(f'was not written as it was read ({", ".join(differing)}); nothing was kept.')
     return len(report.used)
 
 
-def _differs(name: str, source: Source, weights: Mapping[str, np.ndarray]) -> bool:
+def _differs(name: str, source: Source, weights: LazyArrays) -> bool:
     expected = source.arrays[name]
     if expected.dtype != np.float16:
         expected = expected.astype(np.float32, copy=False)
     return differing_bits(expected, restore_arrays(weights, source.table, [name])[name])
 
 
-class _Weights(Mapping[str, np.ndarray]):
-    """The arrays of a safetensors file, read by its own library when they are asked for. It maps the whole file into
-    memory, which is let go after each array."""
+def _written_arrays(path: Path, names: Iterable[str]) -> LazyArrays:
+    """The arrays of a safetensors file, read by its own library, which maps the whole file into memory; it is let go
+    after each array."""
 
-    def __init__(self, path: Path, names: Sequence[str]):
-        self._path, self._names = path, names
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        with safe_open(self._path, framework='numpy') as file:
+    def read(name: str) -> np.ndarray:
+        with safe_open(path, framework='numpy') as file:
             return file.get_tensor(name)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    return LazyArrays(names, read)

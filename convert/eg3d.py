@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from flax import nnx
@@ -60,18 +61,21 @@ def convert(
     output = Path(output)
     check_output(output, force, MODEL_FILES)
     path = fetch(source, select)
-    with reading(source, path):
-        read = read_network(path, network, preset)
-    config = read.config
-    kind = 'discriminator' if network == 'D' else 'generator'
-    table = DISCRIMINATOR if network == 'D' else GENERATOR
-    record = {'network': network}
-    size = path.stat().st_size
-    described = Source(
-        str(source), path, size, kind, config, lambda: build(config), read.arrays, table, record, read.notes
-    )
-    del read
-    return write(described, output, check)
+    with reading(source, path), ExitStack() as files:
+        read = read_network(path, network, preset, files)
+        described = Source(
+            name=str(source),
+            path=path,
+            size=path.stat().st_size,
+            kind='discriminator' if network == 'D' else 'generator',
+            config=read.config,
+            build=lambda: build(read.config),
+            arrays=read.arrays,
+            table=DISCRIMINATOR if network == 'D' else GENERATOR,
+            record={'network': network},
+            notes=read.notes,
+        )
+        return write(described, output, check)
 
 
 def cached(source: str) -> tuple[Path, Report | None]:

@@ -9,14 +9,14 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import eg3d_jax
 from convert.eg3d_names import DISCRIMINATOR_MARK
 from convert.errors import ConversionError
+from convert.lazy_arrays import Arrays
 from convert.persistence import Module, lookup, read_modules, state_dict
 from convert.safetensors_files import begins_like_safetensors, read_safetensors
 from convert.state_dicts import plain_arrays, without_prefix
@@ -40,14 +40,15 @@ EG3DConfig = eg3d_jax.GeneratorConfig | eg3d_jax.DiscriminatorConfig
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network of a source: its arrays in PyTorch's layouts, its config, and notes on what is not taken over."""
+    """A network of a source: its arrays in PyTorch's layouts, each read when it is asked for, its config, and notes on
+    what is not taken over."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Arrays
     config: EG3DConfig
     notes: tuple[str, ...] = ()
 
 
-def read_network(path: Path, network: str, preset: str | None) -> Network:
+def read_network(path: Path, network: str, preset: str | None, files: ExitStack) -> Network:
     """Reads one network of a file.
 
     Args:
@@ -55,27 +56,28 @@ def read_network(path: Path, network: str, preset: str | None) -> Network:
       network: one of NETWORKS.
       preset: the name of a published network or of a preset, or the path of a `config.json` of ours, for files without
         constructor arguments.
+      files: closes the file, which must stay open while arrays are read.
 
     Raises:
       ConversionError: what is wrong with the file, the network or the preset.
     """
     if not path.is_file():
         raise ConversionError('is no file.' if path.exists() else 'does not exist.')
-    with path.open('rb') as file:
-        start = file.read(START_LENGTH)
-        file.seek(0)
-        if begins_like_safetensors(start):
-            return _from_state_dict(read_safetensors(path), network, preset)
-        if begins_like_torch(start):
-            content = read_torch(file, lookup)
-            chosen = content.get(network) if isinstance(content, Mapping) else None
-            if not isinstance(chosen, Module):
-                return _from_state_dict(content, network, preset)
-        elif begins_like_pickle(file):
-            content = read_modules(file)
-        else:
-            raise ConversionError(f'is no pickle, and so no published EG3D file (it begins with {start[:8]!r}).')
-        return _from_modules(content, network, preset)
+    file = files.enter_context(path.open('rb'))
+    start = file.read(START_LENGTH)
+    file.seek(0)
+    if begins_like_safetensors(start):
+        return _from_state_dict(read_safetensors(file), network, preset)
+    if begins_like_torch(start):
+        content = read_torch(file, lookup)
+        chosen = content.get(network) if isinstance(content, Mapping) else None
+        if not isinstance(chosen, Module):
+            return _from_state_dict(content, network, preset)
+    elif begins_like_pickle(file):
+        content = read_modules(file)
+    else:
+        raise ConversionError(f'is no pickle, and so no published EG3D file (it begins with {start[:8]!r}).')
+    return _from_modules(content, network, preset)
 
 
 def _from_modules(content: Any, network: str, preset: str | None) -> Network:

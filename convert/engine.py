@@ -3,11 +3,15 @@
 Every source entry is either used by exactly one rule or ignored by exactly one, with a reason; every array of the
 model is filled exactly once and with the shape that it must have. Everything that does not hold is reported at once.
 So a table can be read backwards as well: `restore_arrays` gives the source's arrays back, bit for bit.
+
+The source may read its arrays from a file when they are asked for. `convert_arrays` asks for each once, which finds any
+damage, and keeps none; those of the model are read again when they are written.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,6 +21,7 @@ from flax import nnx
 from jaxtyping import Shaped
 
 from convert.errors import ConversionError
+from convert.lazy_arrays import Arrays, LazyArrays
 
 EXACT_IN_FLOAT32 = ('float16', 'bfloat16', 'float32')
 
@@ -85,6 +90,34 @@ class Ignore:
 Table = tuple[Use | Ignore, ...]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """An array of the model, not read yet: NumPy reads the source's array and lays it out when it needs the values
+    (`np.asarray`).
+
+    Attributes:
+      source: arrays by their names in the source.
+      name: of the one that this is made from.
+      layout: in which it becomes the model's.
+      dtype: of the values, as in the source.
+      shape: in the model.
+    """
+
+    source: Arrays
+    name: str
+    layout: Layout
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.layout(self.source[self.name]), dtype, copy=copy)
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
     """What a conversion did.
@@ -137,22 +170,22 @@ def model_shapes(build: Callable[[], nnx.Module]) -> dict[str, tuple[int, ...]]:
 
 
 def convert_arrays(
-    source: Mapping[str, np.ndarray], table: Table, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, np.ndarray], Report]:
+    source: Arrays, table: Table, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Part], Report]:
     """Applies a table.
 
     Args:
-      source: arrays by their names in the source.
+      source: arrays by their names in the source; each is asked for once, and not kept.
       table: the rules.
       shapes: of the model's arrays, by name.
 
     Returns:
-      The model's arrays in the order of `shapes`, as views of the source's, and the report.
+      The model's arrays in the order of `shapes`, still to be read, and the report.
 
     Raises:
-      ConversionError: any misfit; the message lists all of them.
+      ConversionError: any misfit; the message lists all of them. Or what the source raises of a damaged array.
     """
-    filled: dict[str, np.ndarray] = {}
+    filled: dict[str, Part] = {}
     used: list[str] = []
     ignored: dict[str, list[str]] = {}
     problems: list[str] = []
@@ -165,7 +198,7 @@ def convert_arrays(
             problems += _unexpected(name, array, rules[0])
         else:
             used.append(name)
-            problems += _apply(name, array, rules[0], shapes, filled)
+            problems += _apply(source, name, array, rules[0], shapes, filled)
     problems += [f'{name} {list(shape)} is missing' for name, shape in shapes.items() if name not in filled]
     if problems:
         raise ConversionError(_listing(problems))
@@ -179,7 +212,9 @@ def convert_arrays(
     return arrays, report
 
 
-def restore_arrays(arrays: Mapping[str, np.ndarray], table: Table, names: Iterable[str]) -> dict[str, np.ndarray]:
+def restore_arrays(
+    arrays: LazyArrays | Mapping[str, np.ndarray | Part], table: Table, names: Iterable[str]
+) -> dict[str, np.ndarray]:
     """The inverse of `convert_arrays`.
 
     Args:
@@ -194,7 +229,8 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], table: Table, names: Iterab
     for name in names:
         rule = next((rule for rule in table if isinstance(rule, Use) and re.fullmatch(rule.pattern, name)), None)
         if rule is not None:
-            parts = [layout.backwards(arrays[_target(name, rule, target)]) for target, layout in rule.outputs]
+            targets = [(arrays[_target(name, rule, template)], layout) for template, layout in rule.outputs]
+            parts = [layout.backwards(np.asarray(array)) for array, layout in targets]
             restored[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)  # tables list thirds in order
     return restored
 
@@ -208,34 +244,39 @@ def differing_bits(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _apply(
-    name: str, array: np.ndarray, rule: Use, shapes: Mapping[str, tuple[int, ...]], filled: dict[str, np.ndarray]
+    source: Arrays,
+    name: str,
+    array: np.ndarray,
+    rule: Use,
+    shapes: Mapping[str, tuple[int, ...]],
+    filled: dict[str, Part],
 ) -> list[str]:
-    """Fills what the rule says; returns the problems met."""
-    if array.dtype.name not in EXACT_IN_FLOAT32:
-        filled.update({_target(name, rule, target): array for target, _ in rule.outputs})  # not missing as well
-        return [f'{name} is {array.dtype.name}, which float32 cannot hold exactly']
-    problems = []
+    """Fills what the rule says, also where it does not fit, so that it is not missing as well; returns the problems
+    met."""
+    inexact = array.dtype.name not in EXACT_IN_FLOAT32
+    problems = [f'{name} is {array.dtype.name}, which float32 cannot hold exactly'] if inexact else []
     for template, layout in rule.outputs:
         target = _target(name, rule, template)
+        part = Part(source, name, layout, array.dtype, shapes.get(target, array.shape))
+        if inexact:
+            filled[target] = part
+            continue
         if target not in shapes:
             problems.append(f'{name} {list(array.shape)} has no place in the model')
             continue
         if target in filled:
             problems.append(f'{target} would be filled twice')
-        result = _laid_out(array, layout, shapes[target])
-        if result is None:
+        if not _fits(array, layout, shapes[target]):
             problems.append(f'{name} {list(array.shape)} does not fit {target} {list(shapes[target])}')
-        filled[target] = array if result is None else result
+        filled[target] = part
     return problems
 
 
-def _laid_out(array: np.ndarray, layout: Layout, shape: tuple[int, ...]) -> np.ndarray | None:
-    """None where it would not have this shape."""
+def _fits(array: np.ndarray, layout: Layout, shape: tuple[int, ...]) -> bool:
     try:
-        result = layout(array)
+        return layout(array).shape == shape
     except ValueError:
-        return None
-    return result if result.shape == shape else None
+        return False
 
 
 def _target(name: str, rule: Use, template: str) -> str:

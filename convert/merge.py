@@ -1,8 +1,8 @@
 """Replacing arrays inside a published pickle, and not one byte beside them.
 
 In the pickle a tensor's values are the end of a nested torch file, which is a byte string. Neither shape nor type of an
-array changes, so its new values take exactly the place of the old ones: where each byte string lies is noted while the
-pickle is read, and the values are written over in place.
+array changes, so its new values take exactly the place of the old ones: where each byte string lies, the reader of the
+pickle says, and the values are written over in place.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from convert.eg3d_sources import find_module
 from convert.engine import differing_bits
 from convert.errors import ConversionError
 from convert.persistence import Module, named_tensors, read_modules
-from convert.torch_files import NestedStorage, Tensor
-from convert.unpickler import Places, begins_like_pickle
+from convert.torch_files import NestedStorage, Storage, Tensor
+from convert.unpickler import FileBytes, begins_like_pickle
+
+Patches = dict[Storage, tuple[int, np.ndarray]]  # a storage -> its values' place in the file, its new values
 
 
 def merge(path: Path, network: str, source: Mapping[str, np.ndarray], adapted: Mapping[str, np.ndarray]) -> None:
@@ -34,27 +36,32 @@ def merge(path: Path, network: str, source: Mapping[str, np.ndarray], adapted: M
       ConversionError: the pickle is of another network, or holds these arrays in a way that leaves them no place of
         their own; nothing but `path` was written.
     """
-    places: Places = {}
     with path.open('rb') as file:
         if not begins_like_pickle(file):
             raise ConversionError('is no pickle; export a state dict (--output=NAME.pt) instead.')
-        content = read_modules(file, places)
-    tensors = named_tensors(find_module(content, network))
-    _check_same(tensors, source, adapted)
-    patches: dict[int, tuple[int, np.ndarray]] = {}  # id of a storage -> its values' place in the file, new values
-    for name, values in adapted.items():
-        storage = tensors[name].storage
-        if id(storage) not in patches:
-            patches[id(storage)] = (_place(name, tensors[name], places), storage.values().copy())
-        tensors[name].view(patches[id(storage)][1])[...] = values
-    _refuse_side_effects(content, network, adapted, patches)
-    _refuse_overwriting(tensors, adapted, patches)
+        patches = _patches(read_modules(file), network, source, adapted)
     with path.open('r+b') as file:
         for place, values in patches.values():
             file.seek(place)
             file.write(values.data)
-    del content, tensors, places
     _verify(path, network, adapted)
+
+
+def _patches(
+    content: Any, network: str, source: Mapping[str, np.ndarray], adapted: Mapping[str, np.ndarray]
+) -> Patches:
+    """What is to be written over."""
+    tensors = named_tensors(find_module(content, network))
+    _check_same(tensors, source, adapted)
+    patches: Patches = {}
+    for name, values in adapted.items():
+        storage = tensors[name].storage
+        if storage not in patches:
+            patches[storage] = (_place(name, storage), storage.values().copy())
+        tensors[name].view(patches[storage][1])[...] = values
+    _refuse_side_effects(content, network, adapted, patches)
+    _refuse_overwriting(tensors, adapted, patches)
+    return patches
 
 
 def _check_same(
@@ -84,38 +91,30 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def _place(name: str, tensor: Tensor, places: Places) -> int:
-    """Where in the pickle the values of a tensor's storage begin."""
-    storage = tensor.storage
-    if isinstance(storage, NestedStorage) and id(storage.payload) in places and storage.start is not None:
-        return places[id(storage.payload)][1] + storage.start
+def _place(name: str, storage: Storage) -> int:
+    """Where in the pickle the values of a storage begin, which were read before."""
+    if isinstance(storage, NestedStorage) and isinstance(storage.payload, FileBytes) and storage.start is not None:
+        return storage.payload.start + storage.start
     raise ConversionError(
         f'does not hold the bytes of {name} in one piece (it was written by an older pickle protocol, or not by EG3D); '
         f'export a state dict (--output=NAME.pt) instead.'
     )
 
 
-def _refuse_side_effects(
-    content: Any,
-    network: str,
-    adapted: Mapping[str, np.ndarray],
-    patches: Mapping[int, tuple[int, np.ndarray]],
-) -> None:
+def _refuse_side_effects(content: Any, network: str, adapted: Mapping[str, np.ndarray], patches: Patches) -> None:
     """No other tensor, of any network, may change with the adapted ones because it shares their values."""
     replaced = {f'{network}.{name}' for name in adapted}
     for name, tensor in _all_tensors(content):
-        if id(tensor.storage) in patches and name not in replaced:
-            after = tensor.view(patches[id(tensor.storage)][1])
+        if tensor.storage in patches and name not in replaced:
+            after = tensor.view(patches[tensor.storage][1])
             if differing_bits(tensor.array(), after):
                 raise ConversionError(f'shares values of the adapted arrays with {name}, which would change as well.')
 
 
-def _refuse_overwriting(
-    tensors: Mapping[str, Tensor], adapted: Mapping[str, np.ndarray], patches: Mapping[int, tuple[int, np.ndarray]]
-) -> None:
+def _refuse_overwriting(tensors: Mapping[str, Tensor], adapted: Mapping[str, np.ndarray], patches: Patches) -> None:
     """No adapted array may lie where another one does."""
     for name, values in adapted.items():
-        if differing_bits(tensors[name].view(patches[id(tensors[name].storage)][1]), values):
+        if differing_bits(tensors[name].view(patches[tensors[name].storage][1]), values):
             raise ConversionError(f'holds {name} in a storage that other adapted arrays overwrite.')
 
 
@@ -131,6 +130,6 @@ def _verify(path: Path, network: str, adapted: Mapping[str, np.ndarray]) -> None
     """Reads the written pickle once more."""
     with path.open('rb') as file:
         tensors = named_tensors(find_module(read_modules(file), network))
-    wrong = sorted(name for name, values in adapted.items() if differing_bits(tensors[name].array(), values))
+        wrong = sorted(name for name, values in adapted.items() if differing_bits(tensors[name].array(), values))
     if wrong:
         raise ConversionError(f'was not written as it should be ({", ".join(wrong)}); nothing was kept.')

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from convert.errors import ConversionError
-from convert.safetensors_files import write_safetensors
+from convert.safetensors_files import Writable, write_safetensors
 
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'weights.safetensors'
@@ -89,7 +87,7 @@ def whole_directory(output: Path) -> Iterator[Path]:
 
 
 def write_model(
-    directory: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
+    directory: Path, config: Mapping[str, Any], arrays: Mapping[str, Writable], record: Mapping[str, Any]
 ) -> None:
     """Writes `config.json`, `conversion.json` and `weights.safetensors` into `directory`."""
     for name, content in ((CONFIG_FILE, config), (RECORD_FILE, record)):

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from io import BufferedIOBase
 from typing import Any
 
-import numpy as np
-
 from convert.embedded_source import refuse_planted
 from convert.errors import ConversionError
-from convert.torch_files import FILE_NAMES, NestedStorage, Tensor
-from convert.unpickler import Call, Inert, Names, Places, PlainDict, from_table, read_pickle
+from convert.lazy_arrays import LazyArrays
+from convert.torch_files import FILE_NAMES, NestedStorage, Tensor, tensor_arrays
+from convert.unpickler import Call, Inert, Names, PlainDict, from_table, read_pickle
 
 PERSISTENCE_VERSIONS = range(1, 7)  # of the dictionary that stands for a persistent object; 6 since 2020
 PLAIN_CLASSES = (
@@ -80,17 +79,16 @@ NAMES: Names = {
 }
 
 
-def read_modules(file: BufferedIOBase, places: Places | None = None) -> Any:
+def read_modules(file: BufferedIOBase) -> Any:
     """The content of a pickle, its modules as `Module` records and its tensors as `Tensor` records.
 
     Args:
-      file: opened for binary reading.
-      places: filled with where in the file the nested torch files lie.
+      file: opened for binary reading; it must stay open while tensors are read.
 
     Raises:
       ConversionError: a name that no published file needs, or a damaged pickle.
     """
-    return read_pickle(file, lookup, places=places)
+    return read_pickle(file, lookup)
 
 
 def lookup(module: str, name: str) -> Any:
@@ -101,9 +99,9 @@ def lookup(module: str, name: str) -> Any:
 _lookup = from_table(NAMES)
 
 
-def state_dict(root: Module) -> dict[str, np.ndarray]:
+def state_dict(root: Module) -> LazyArrays:
     """The values of `named_tensors`."""
-    return {name: tensor.array() for name, tensor in named_tensors(root).items()}
+    return tensor_arrays(named_tensors(root))
 
 
 def named_tensors(root: Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Mapping
 from io import BufferedIOBase
 from typing import Any
 
@@ -19,11 +20,13 @@ import ml_dtypes
 import numpy as np
 
 from convert.errors import ConversionError
+from convert.lazy_arrays import LazyArrays, read_exactly
 from convert.unpickler import (
     BASIC_NAMES,
     PICKLE_START,
     SETTINGS_NAMES,
     Call,
+    FileBytes,
     Inert,
     Lookup,
     Names,
@@ -77,21 +80,15 @@ class StorageType(Inert):
 
 
 class Storage(Inert):
-    """The flat values that tensors are views of, read when they are asked for, once."""
+    """The flat values that tensors are views of."""
 
-    __slots__ = ('_values', 'start')
+    __slots__ = ('start',)
 
     def __init__(self) -> None:
-        self._values: np.ndarray | None = None
         self.start: int | None = None  # the first byte of the values in their file, where that is one piece
 
     def values(self) -> np.ndarray:
-        """The values, [numel]."""
-        if self._values is None:
-            self._values = self._read()
-        return self._values
-
-    def _read(self) -> np.ndarray:
+        """The values, [numel], read now and not kept."""
         raise NotImplementedError
 
 
@@ -104,7 +101,8 @@ class ArchiveStorage(Storage):
         super().__init__()
         self._archive, self._member, self._kind, self._numel = archive, member, kind, numel
 
-    def _read(self) -> np.ndarray:
+    def values(self) -> np.ndarray:
+        """The values, [numel]; the archive's checksum is checked."""
         data = _read_member(self._archive, self._member)
         if len(data) != self._numel * self._kind.dtype.itemsize:
             raise ConversionError(
@@ -116,20 +114,30 @@ class ArchiveStorage(Storage):
 class StreamStorage(Storage):
     """A storage of the older layout; its values follow the pickles."""
 
-    __slots__ = ('_kind', '_numel')
+    __slots__ = ('_file', '_kind', '_numel')
 
-    def __init__(self, kind: StorageType, numel: int):
+    def __init__(self, file: BufferedIOBase, kind: StorageType, numel: int):
         super().__init__()
-        self._kind, self._numel = kind, numel
+        self._file, self._kind, self._numel = file, kind, numel
 
-    def fill(self, file: BufferedIOBase, end: int) -> None:
-        """Reads the values from the file's position on; `end` is where the file ends."""
-        numel = int.from_bytes(file.read(8), 'little')
-        size = self._numel * self._kind.dtype.itemsize
-        if numel != self._numel or size > end - file.tell():
+    def find(self, end: int) -> None:
+        """Passes over the values, which begin at the file's position; `end` is where the file ends."""
+        numel = int.from_bytes(self._file.read(8), 'little')
+        start = self._file.tell()
+        if numel != self._numel or self._size > end - start:
             raise ConversionError('is damaged or cut short: a storage does not have the promised length.')
-        self.start = file.tell()
-        self._values = np.frombuffer(file.read(size), self._kind.dtype)
+        self.start = start
+        self._file.seek(start + self._size)
+
+    def values(self) -> np.ndarray:
+        """The values, [numel]."""
+        if self.start is None:
+            raise ConversionError('is damaged: a storage has no values.')
+        return np.frombuffer(read_exactly(self._file, self.start, self._size), self._kind.dtype)
+
+    @property
+    def _size(self) -> int:
+        return self._numel * self._kind.dtype.itemsize
 
 
 class NestedStorage(Storage):
@@ -137,14 +145,15 @@ class NestedStorage(Storage):
 
     __slots__ = ('payload',)
 
-    def __init__(self, payload: bytes | str):
+    def __init__(self, payload: FileBytes | bytes | str):
         super().__init__()
-        if not isinstance(payload, bytes | str):
+        if not isinstance(payload, FileBytes | bytes | str):
             raise ConversionError(f'holds a nested torch file that is a {type(payload).__name__} instead of bytes.')
-        self.payload = raw_bytes(payload)
+        self.payload = payload.encode('latin1') if isinstance(payload, str) else payload
 
-    def _read(self) -> np.ndarray:
-        with io.BytesIO(self.payload) as file:
+    def values(self) -> np.ndarray:
+        """The values, [numel]."""
+        with io.BytesIO(raw_bytes(self.payload)) as file:
             storage = read_torch(file)
             if not isinstance(storage, Storage):
                 raise ConversionError('holds a nested torch file that is no storage.')
@@ -176,7 +185,7 @@ class Tensor(Inert):
         self._offset, self._shape, self._strides = offset, tuple(shape), tuple(strides)
 
     def array(self) -> np.ndarray:
-        """The values, as a read-only view of the storage.
+        """The values, read now, as a read-only view of the whole storage (see `tensor_arrays` for many).
 
         Raises:
           ConversionError: the tensor reaches beyond its storage.
@@ -205,6 +214,21 @@ class Tensor(Inert):
             )
         except (ValueError, OverflowError) as error:  # sizes beyond 64 bits
             raise ConversionError(f'is damaged: a tensor is of an impossible size ({error}).') from error
+
+
+def tensor_arrays(tensors: Mapping[str, Tensor]) -> LazyArrays:
+    """The values of tensors, as read-only views. Of the storages only the last is kept: those that share one mostly
+    follow each other."""
+    last: dict[Storage, np.ndarray] = {}
+
+    def read(name: str) -> np.ndarray:
+        storage = tensors[name].storage
+        if storage not in last:
+            last.clear()  # before another is read
+            last[storage] = storage.values()
+        return tensors[name].view(last[storage])
+
+    return LazyArrays(tensors, read)
 
 
 class ScriptModule(Inert):
@@ -361,7 +385,7 @@ def _read_stream(file: BufferedIOBase, lookup: Lookup) -> Any:
         if isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == 'module':
             return identifier[1]  # a class, with the file and the source that it was defined in
         kind, key, numel = _storage_identifier(identifier)
-        return storages.setdefault(key, StreamStorage(kind, numel))
+        return storages.setdefault(key, StreamStorage(file, kind, numel))
 
     if read_pickle(file, lookup) != STREAM_MAGIC:
         raise ConversionError('is a pickle, but no PyTorch file.')
@@ -378,7 +402,7 @@ def _read_stream(file: BufferedIOBase, lookup: Lookup) -> Any:
     end = file.seek(0, io.SEEK_END)
     file.seek(position)
     for key in map(str, keys):
-        storages[key].fill(file, end)
+        storages[key].find(end)
     return result
 
 

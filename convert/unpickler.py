@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from convert.errors import ConversionError
+from convert.lazy_arrays import read_exactly
 
 Names = Mapping[tuple[str, str], Any]  # (module, name) as the pickle spells it -> stand-in
 Lookup = Callable[[str, str], Any]  # from a module and a name to a stand-in
-Places = dict[int, tuple[bytes, int]]  # id of a byte string that was read -> itself (it stays alive) and its place
 
 PICKLE_START = b'\x80'  # the opcode that begins every pickle of protocol 2 or later
 OLD_PICKLE_STARTS = (b'(', b'}', b']', b'c')  # of protocols 0 and 1, which were Python 2's: text could begin so as well
@@ -82,8 +82,27 @@ class NumericType(Inert):
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def raw_bytes(data: bytes | str) -> bytes:
+class FileBytes(Inert):
+    """Stands in for a byte string, which stays in the file that it was met in until it is read."""
+
+    __slots__ = ('_file', '_length', 'start')
+
+    def __init__(self, file: BufferedIOBase, start: int, length: int):
+        """`start` is where in the file it begins."""
+        self._file, self.start, self._length = file, start, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return read_exactly(self._file, self.start, self._length)
+
+
+def raw_bytes(data: FileBytes | bytes | str) -> bytes:
     """Bytes as a pickle holds them; those of Python 2 were strings, and are read as Latin-1."""
+    if isinstance(data, FileBytes):
+        return data.read()
     return data.encode('latin1') if isinstance(data, str) else data
 
 
@@ -98,7 +117,7 @@ def _reconstructed(kind: Any, base: Any, state: Any) -> Any:
     return kind(state) if issubclass(kind, dict) else kind.__new__(kind)
 
 
-def _scalar(kind: NumericType, data: bytes | str) -> int | float | bool:
+def _scalar(kind: NumericType, data: FileBytes | bytes | str) -> int | float | bool:
     return np.frombuffer(raw_bytes(data), kind.dtype, count=1)[0].item()
 
 
@@ -167,14 +186,13 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
         file: BufferedIOBase,
         lookup: Callable[[str, str], Any],
         persistent: Callable[[Any], Any] | None,
-        places: Places | None,
     ):
         super().__init__(file, encoding='latin1')  # the strings of Python 2, which may be bytes
         self._file = file
         self._lookup = lookup
         self._persistent = persistent
-        self._places = places
-        self._allowance = COPIES * _length(file) + SPARE
+        self._length = _length(file)
+        self._allowance = COPIES * self._length + SPARE
 
     def find_class(self, module: str, name: str) -> Any:
         return self._lookup(module, name)
@@ -184,12 +202,18 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
             raise ConversionError('refers to data outside of the pickle, which is not expected here.')
         return self._persistent(identifier)
 
-    def place(self, data: bytes) -> None:
-        """Notes where in the file these bytes, the last that were read, begin."""
-        if self._places is not None:
-            frame = self._unframer.current_frame  # type: ignore[attr-defined]
-            ahead = 0 if frame is None else len(frame.getbuffer()) - frame.tell()
-            self._places[id(data)] = (data, self._file.tell() - ahead - len(data))
+    def pass_over(self, length: int) -> FileBytes:
+        """The next bytes, left in the file."""
+        frame = self._unframer.current_frame  # type: ignore[attr-defined]
+        ahead = 0 if frame is None else len(frame.getbuffer()) - frame.tell()
+        start = self._file.tell() - ahead
+        if ahead:
+            self.read(length)  # type: ignore[attr-defined]  # the frame was read whole, and is short
+        elif start + length > self._length:
+            raise EOFError('a byte string ends behind the file')
+        else:
+            self._file.seek(start + length)
+        return FileBytes(self._file, start, length)
 
     def spend(self, arguments: Any) -> None:
         """Counts what a call may copy. A list that is read once and copied a thousand times would fill the memory."""
@@ -200,10 +224,10 @@ class _Unpickler(pickle._Unpickler):  # in Python: the one in C can be made to f
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
 
-def _noting(instruction: Callable[[Any], None]) -> Callable[[Any], None]:
+def _passing_over(size: int) -> Callable[[Any], None]:
     def load(unpickler: Any) -> None:
-        instruction(unpickler)
-        unpickler.place(unpickler.stack[-1])
+        """An instruction of a byte string, whose length is its first `size` bytes."""
+        unpickler.append(unpickler.pass_over(int.from_bytes(unpickler.read(size), 'little')))
 
     return load
 
@@ -227,8 +251,8 @@ _ARGUMENTS: dict[bytes, Callable[[list[Any]], Any]] = {
 }
 for _code, _arguments in _ARGUMENTS.items():
     _Unpickler.dispatch[_code[0]] = _spending(_Unpickler.dispatch[_code[0]], _arguments)
-for _code in (pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8):
-    _Unpickler.dispatch[_code[0]] = _noting(_Unpickler.dispatch[_code[0]])
+for _code, _size in ((pickle.SHORT_BINBYTES, 1), (pickle.BINBYTES, 4), (pickle.BINBYTES8, 8)):
+    _Unpickler.dispatch[_code[0]] = _passing_over(_size)
 
 
 def begins_like_pickle(file: BufferedIOBase) -> bool:
@@ -262,21 +286,19 @@ def read_pickle(
     file: BufferedIOBase,
     lookup: Callable[[str, str], Any],
     persistent: Callable[[Any], Any] | None = None,
-    places: Places | None = None,
 ) -> Any:
     """Reads one pickle from the file's position on.
 
     Args:
-      file: opened for binary reading.
+      file: opened for binary reading; it must stay open while byte strings are read, which come as `FileBytes`.
       lookup: from (module, name) to a stand-in; raises for names that it does not know.
       persistent: from a persistent id to a stand-in; none are accepted by default.
-      places: filled with where in the file the pickle's byte strings lie.
 
     Raises:
       ConversionError: a name that is not known, a damaged pickle, or no pickle at all.
     """
     try:
-        return _Unpickler(file, lookup, persistent, places).load()
+        return _Unpickler(file, lookup, persistent).load()
     except (ConversionError, OSError):
         raise
     except Exception as error:  # a damaged pickle can make any instruction fail in any way

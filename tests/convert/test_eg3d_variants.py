@@ -22,10 +22,8 @@ import convert.eg3d
 import eg3d_jax
 from convert import ConversionError
 from convert.eg3d_sources import PUBLISHED, preset_config
-from convert.persistence import read_modules
+from convert.persistence import named_tensors, read_modules
 from convert.testing import eg3d_entries, eg3d_pickle
-from convert.torch_files import START_LENGTH, begins_like_torch, read_torch
-from convert.unpickler import Places
 
 ENTRIES = 150  # of the small generator that are no filters
 
@@ -210,15 +208,13 @@ class TestPickles:
 
     def test_nested_archives_are_read_as_pytorch_reads_weights_only(self, small_pickle):
         """They go through a weights-only loader of ours, which runs nothing; PyTorch's own finds the same in each."""
-        places: Places = {}
         with small_pickle.open('rb') as file:
-            read_modules(file, places)
-        nested = [content for content, _ in places.values() if begins_like_torch(content[:START_LENGTH])]
-        assert len(nested) > 3 * ENTRIES / 2
-        for content in nested:
-            ours = read_torch(io.BytesIO(content)).values()
-            theirs = torch.load(io.BytesIO(content), weights_only=True)
-            assert ours.tobytes() == bytes(theirs._untyped_storage)
+            modules = read_modules(file).values()
+            storages = [tensor.storage for module in modules for tensor in named_tensors(module).values()]
+            assert len(storages) > 3 * ENTRIES / 2
+            for storage in storages:
+                theirs = torch.load(io.BytesIO(storage.payload.read()), weights_only=True)
+                assert storage.values().tobytes() == bytes(theirs._untyped_storage)
 
 
 class TestPresets:

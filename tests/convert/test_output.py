@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -107,7 +108,7 @@ def test_check_finds_what_was_written_wrongly(small_pickle, tmp_path, monkeypatc
 
     def spoil(path, arrays):
         name = 'decoder.net.0.weight'
-        spoilt = arrays[name].copy()
+        spoilt = np.array(arrays[name])
         spoilt.view('u4')[3, 5] ^= 1
         write(path, {**arrays, name: spoilt})
 

@@ -6,6 +6,7 @@ import io
 import struct
 import zipfile
 from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from convert.state_dicts import read_weights
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    return read_weights(path).arrays
+    with ExitStack() as files:
+        return dict(read_weights(path, files).arrays)
 
 
 def tensors() -> dict[str, torch.Tensor]:
