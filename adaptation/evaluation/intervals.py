@@ -32,8 +32,6 @@ def of_share(hits: int, count: int) -> Interval | None:
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / scale
     low = max(middle - half, 0.0) if hits else 0.0  # exactly, and not what rounding makes of it
     return low, min(middle + half, 1.0) if hits < count else 1.0
-        middle + half, 1.0
-    ) if hits < count else 1.0  # but for rounding
 
 
 def of_jackknife(value: float, without: Float[np.ndarray, 'G']) -> Interval | None:
