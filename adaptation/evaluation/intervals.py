@@ -30,7 +30,8 @@ def of_share(hits: int, count: int) -> Interval | None:
     scale = 1 + z**2 / count
     middle = (share + z**2 / (2 * count)) / scale
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / scale
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    low = max(middle - half, 0.0) if hits else 0.0  # exactly, and not what rounding makes of it
+    return low, min(middle + half, 1.0) if hits < count else 1.0
 
 
 def of_jackknife(value: float, without: Float[np.ndarray, 'G']) -> Interval | None:
