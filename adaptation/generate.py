@@ -86,7 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     add('--source', action='store_true', help="the run's source as well, beside the adapted generator")
     add('--strength', type=_number(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
     add('--seeds', type=_seeds, default=tuple(range(16)), metavar='SEEDS', help=f'of the heads (0-15): {FORMS}')
-    add('--truncation', type=_number(0.0, 1.0), default=defaults.TRUNCATION, metavar='PSI', help='1 none, 0 the mean head')
+    add(
+        '--truncation',
+        type=_number(0.0, 1.0),
+        default=defaults.TRUNCATION,
+        metavar='PSI',
+        help='1 none, 0 the mean head',
+    )
     add('--output', type=_path, metavar='DIR', help='directory (generated, in the working directory)')
     add('--batch', type=_whole(1, 1024), metavar='N', help='views at a time (as many as fit into the memory)')
     _add_pictures(parser)
