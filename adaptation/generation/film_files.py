@@ -1,7 +1,9 @@
 """Frames -> film files: MP4 (H.264) by ffmpeg, GIF and WebP by Pillow. All loop, and appear whole or not at all."""
 
 import subprocess
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -100,7 +102,8 @@ def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: f
     )
     sent = 0
     try:
-        encoder.send(None)
+        with _quiet_fork():
+            encoder.send(None)
         for frame in frames:
             encoder.send(_even(frame))
             sent += 1
@@ -113,11 +116,20 @@ def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: f
         raise AdaptationError(f'cannot write {path}: ffmpeg left an unfinished film. Is the disk full?')
 
 
+@contextmanager
+def _quiet_fork() -> Iterator[None]:
+    """JAX warns of every fork; one that starts another program at once is safe."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message=r'os\.fork\(\) was called')
+        yield
+
+
 def _frames_in(film: Path) -> int:
     import imageio_ffmpeg
 
     try:
-        return int(imageio_ffmpeg.count_frames_and_secs(str(film))[0])
+        with _quiet_fork():
+            return int(imageio_ffmpeg.count_frames_and_secs(str(film))[0])
     except (OSError, RuntimeError, ValueError):  # there is none, or it is cut short
         return 0
 
