@@ -142,13 +142,14 @@ def write_report(options: Options, *, quiet: bool = False) -> Path:
     from adaptation.reporting.command import command_line, reproduce
     from adaptation.reporting.page import Contents, render
     from adaptation.reporting.pictures import LARGEST_REFERENCE
-    from adaptation.samples import tile
+    from adaptation.samples import target_picture, tile
 
     inputs = load_inputs(record.config)
     _check_reference(record, inputs)
+    reference = target_picture(inputs, record.config)
     contents = Contents(
         record=record,
-        reference=tile(inputs.reference, min(inputs.reference.shape[0], LARGEST_REFERENCE)),
+        reference=tile(reference, min(reference.shape[0], LARGEST_REFERENCE)),
         gallery=None if record.adapted is None else _draw(options, record, inputs, quiet),
         sample=_last_sample(record) if record.adapted is None else None,
         evaluation=evaluation,

@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from PIL import Image
 
+from adaptation.config import AdaptationConfig
 from adaptation.files import replacing
+from adaptation.inputs import Inputs
+from adaptation.lettering import prompt_picture
 from adaptation.step import frontal_cameras
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
 
@@ -123,6 +126,14 @@ def compose(
 def reference_side(image_side: int) -> int:
     """Side in pixels at which the reference is shown beside images of this side: two rows and the gap between."""
     return 2 * min(image_side, LARGEST_TILE) + GAP
+
+
+def target_picture(inputs: Inputs, config: AdaptationConfig) -> Float[np.ndarray, 'S S 3']:
+    """What shows the target of a run: the reference, or else the texts."""
+    if inputs.reference is not None:
+        return inputs.reference
+    side = reference_side(inputs.generator.config.image_resolution)
+    return prompt_picture(config.target_text, config.source_text, side)
 
 
 def tile(image: Float[np.ndarray, 'S S 3'], side: int) -> UInt8[np.ndarray, 'R R 3']:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from adaptation.adapter import WEIGHTS_FILE, save_adapter
 from adaptation.checkpoints import Checkpoints
@@ -20,11 +19,10 @@ from adaptation.guidance import make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
-from adaptation.lettering import prompt_picture
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.reach import no_effect, refuse_phases_without_effect
-from adaptation.samples import Generate, SampleGrid, make_generate, reference_side, save_picture
+from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, target_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.workdir import Workdir
 
@@ -150,7 +148,7 @@ class _Session:
         self._grid = SampleGrid(
             self._generate,
             self._source,
-            _beside_the_samples(this),
+            target_picture(this.inputs, this.config),
             this.inputs.camera,
             jax.random.fold_in(key, SAMPLE_HEADS),
             heads=this.config.sample_heads,
@@ -272,14 +270,6 @@ class _Session:
         hashes = self._this.inputs.hashes
         save_adapter(self._this.workdir.root, self._source, state.adapted, hashes['generator'], training)
         self._checkpoints.save(state, self._key)
-
-
-def _beside_the_samples(this: Plan) -> Float[np.ndarray, 'S S 3']:
-    """What stands at the left of a sample picture: the reference, or else the texts."""
-    if this.inputs.reference is not None:
-        return this.inputs.reference
-    side = reference_side(this.inputs.generator.config.image_resolution)
-    return prompt_picture(this.config.target_text, this.config.source_text, side)
 
 
 def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray) -> Iterator[Array]:

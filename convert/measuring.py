@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 from flax import nnx
 
 from adaptation.evaluation.network_files import NetworkConfig
 from convert.conversion import Source, write
 from convert.engine import Report, Table
 from convert.errors import ConversionError
+from convert.lazy_arrays import Arrays
 from convert.output import MODEL_FILES, check_output
 from convert.recognition import describe
 from convert.sources import Selection, fetch, only_one, reading
 from convert.state_dicts import read_weights
 
 ENDINGS = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors')
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +75,15 @@ def convert_state_dict(
     output = Path(output)
     check_output(output, force, MODEL_FILES)
     path = fetch(source, select)
-    with reading(source, path):
+    with reading(source, path), ExitStack() as files:
         if not path.is_file():
             raise ConversionError('is no file.' if path.exists() else 'does not exist.')
-        weights = read_weights(path)
+        weights = read_weights(path, files)
         notes = _examine(kind, weights.arrays)
-    described = Source(
-        str(source), path, weights.size, kind.name, config, build, weights.arrays, kind.table, notes=notes
-    )
-    return write(described, output, check)
+        described = Source(
+            str(source), path, weights.size, kind.name, config, build, weights.arrays, kind.table, notes=notes
+        )
+        return write(described, output, check)
 
 
 def _examine(kind: Kind, arrays: Arrays) -> tuple[str, ...]:

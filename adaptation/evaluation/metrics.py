@@ -46,12 +46,12 @@ class Metric:
         return {**asdict(self), 'interval': None if self.interval is None else list(self.interval)}
 
 
-def collect(statistics: Statistics, reference: Float[np.ndarray, 'D'], seed: int) -> list[Metric]:
+def collect(statistics: Statistics, reference: Float[np.ndarray, 'D'] | None, seed: int) -> list[Metric]:
     """All metrics, most important first; what could be taken of no sample is left out.
 
     Args:
         statistics: of all samples.
-        reference: the reference's joint CLIP embedding.
+        reference: the reference's joint CLIP embedding; None where texts alone guided: nothing is compared with it.
         seed: of KID's subsets.
     """
     distances = [name for kind, name in statistics.features if kind == TARGET and name != CLIP]
@@ -59,7 +59,9 @@ def collect(statistics: Statistics, reference: Float[np.ndarray, 'D'], seed: int
     for name in sorted(distances, key=lambda name: name != INCEPTION):
         result += _distances(statistics, name, seed)
     result += _means(statistics)
-    result += _diversity(statistics, reference)
+    result += _diversity(statistics)
+    if reference is not None:
+        result += _reference(statistics, reference)
     return result
 
 
@@ -137,13 +139,17 @@ def _means(statistics: Statistics) -> Iterator[Metric]:
         yield _metric(name, definition, mean.mean, interval, mean.count)
 
 
-def _diversity(statistics: Statistics, reference: np.ndarray) -> Iterator[Metric]:
-    adapted, source, target = (statistics.features[kind, CLIP] for kind in (ADAPTED, SOURCE, TARGET))
+def _diversity(statistics: Statistics) -> Iterator[Metric]:
+    adapted, source = (statistics.features[kind, CLIP] for kind in (ADAPTED, SOURCE))
     count = adapted.moments.count
     share = diversity.mean_distance(adapted.moments) / diversity.mean_distance(source.moments)
     parts = [diversity.mean_distances_without_each(features.groups) for features in (adapted, source)]
     interval = intervals.of_jackknife(share, parts[0] / parts[1])
     yield _metric('diversity_clip', SETS['diversity_clip'], share, interval, count)
+
+
+def _reference(statistics: Statistics, reference: np.ndarray) -> Iterator[Metric]:
+    adapted, source, target = (statistics.features[kind, CLIP] for kind in (ADAPTED, SOURCE, TARGET))
     for name, features in (('reference_distance_clip', adapted), ('reference_distance_clip_source', source)):
         distance = 1.0 - float(features.moments.mean @ reference)
         without = [1.0 - group @ reference for group in _means_without_each(features.groups)]

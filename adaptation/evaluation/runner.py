@@ -138,13 +138,16 @@ class _Evaluation:
         """All that is left, and the result."""
         self._restore()
         self._say(*banner(self._options, self._run, self._networks, self._target, self._done))
-        reference = self._embedded(resized(self._run.inputs.reference, self._resolution)[None])[CLIP][0]
+        picture, reference = self._run.inputs.reference, None
+        if picture is not None:
+            embedded = self._embedded(resized(picture, self._resolution)[None])[CLIP][0]
+            reference = np.asarray(embedded, np.float64)
         if self._target is not None:
             self._count_targets(self._target)
             self._say(*size_report(self._sizes, self._resolution))
         self._count_samples()
         self._say('computing distances' if self._target is not None else 'computing intervals')
-        metrics = collect(self._statistics, np.asarray(reference, np.float64), self._options.seed)
+        metrics = collect(self._statistics, reference, self._options.seed)
         result = self._options.directory / RESULT_FILE
         write_json(result, self._result(metrics, command))
         self._state_file.unlink(missing_ok=True)

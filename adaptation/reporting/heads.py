@@ -108,8 +108,8 @@ class Painter:
         candidates = CANDIDATES * heads
         z, poses = _sample(seed, candidates, self._inputs.generator.config.z_dim, self._inputs.camera)
         source, adapted = (self._draw(network, z, poses) for network in (self._inputs.generator, self._adapted))
-        reference = self._embed(jnp.asarray(self._inputs.reference)[None])[0]
-        chosen = curate(closeness(source.embeddings, adapted.embeddings, reference), source.embeddings, heads)
+        target = self._target(source.embeddings)
+        chosen = curate(closeness(source.embeddings, adapted.embeddings, target), source.embeddings, heads)
         pairs = [
             Pair(number, *pictures)
             for number, pictures in enumerate(zip(source.pictures, adapted.pictures, strict=True))
@@ -159,6 +159,12 @@ class Painter:
             each(images, count)
             yield _to_bytes(np.asarray(images)[:count])
             self._told(count)
+
+    def _target(self, source: Float[np.ndarray, 'N E']) -> Float[np.ndarray, 'E']:
+        """Where the heads should go in the embeddings: to the reference or, without one, as the texts say."""
+        if self._inputs.reference is not None:
+            return self._embed(jnp.asarray(self._inputs.reference)[None])[0]
+        return source.mean(axis=0) + np.concatenate([np.asarray(d) for d in self._inputs.text_directions or ()])
 
     def _embed(self, images: Float[Array, 'N S S 3']) -> Float[np.ndarray, 'N E']:
         return np.concatenate([np.asarray(_embed(clip, images)) for clip in self._inputs.encoders], axis=1)

@@ -17,7 +17,8 @@ TOLERANCE = 1e-4  # of the root mean square of the difference, over the deviatio
 def ported(network: torch.nn.Module, table: Table, build: Callable[[], Module]) -> Module:
     """Ours with the weights of PyTorch's, without a file between them."""
     arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return with_weights(build, convert_arrays(arrays, table, model_shapes(build))[0])
+    parts, _ = convert_arrays(arrays, table, model_shapes(build))
+    return with_weights(build, {name: np.asarray(part) for name, part in parts.items()})
 
 
 def relative_error(actual: Any, expected: torch.Tensor) -> float:
