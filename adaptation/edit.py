@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 from adaptation.commands import Parser, entries, finite_number, run_command
 from adaptation.config import MINIATURE
 from adaptation.errors import AdaptationError, ConfigError
+from adaptation.generation.seeds import latents
+from adaptation.generation.seeds import parse_seeds as seeds_of
 
 if TYPE_CHECKING:
     import argparse
@@ -35,14 +37,12 @@ if TYPE_CHECKING:
 PROGRAM = 'python -m adaptation.edit'
 MOST_SEEDS = 64  # rows of a strip, two for each
 MOST_COLUMNS = 21
-SEEDS = 2**32  # one more than the largest seed
 BATCH = 4
 # What a text is put into, and what says nothing: the miniature's captions have one form, and other CLIPs read any.
 TEMPLATES = {True: 'a photo of a head with {}', False: 'a photo of a face, {}'}
 NEUTRAL = {True: 'a photo of a head', False: 'a photo of a face'}
 
 _COMPONENT = re.compile(r'pca(\d+)')
-_SEEDS = re.compile(r'(\d+)(?:-(\d+))?')
 
 
 @dataclass(frozen=True)
@@ -149,26 +149,15 @@ def parse_edit(text: str) -> Edit:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds that a text such as '7', '0-15' or '3,5,8' names, in its order and without repetitions.
+    """The seeds of a strip's heads; see `adaptation.generation.seeds`.
 
     Raises:
-        ConfigError: it names none, or too many.
+        ConfigError: the text names none, or too many.
     """
-    forms = "give seeds as '7', '0-15', '3,5,8' or a mixture such as '0-3,8'"
-    seeds: dict[int, None] = {}
-    for part in entries(text):
-        match = _SEEDS.fullmatch(part)
-        if match is None:
-            raise ConfigError([f'--seeds: {part or text!r} names no seeds: {forms}'])
-        first, last = int(match[1]), int(match[2] or match[1])
-        if first > last:
-            raise ConfigError([f'--seeds: the range {part} ends before it begins: {forms}'])
-        if last >= SEEDS:
-            raise ConfigError([f'--seeds: {last} is no seed: seeds are smaller than 2^32'])
-        if len(seeds) + last - first >= MOST_SEEDS:
-            raise ConfigError([f'--seeds: {text} names more than {MOST_SEEDS} seeds: ask for fewer at a time'])
-        seeds |= dict.fromkeys(range(first, last + 1))
-    return tuple(seeds)
+    try:
+        return seeds_of(text, MOST_SEEDS)
+    except ValueError as error:
+        raise ConfigError([f'--seeds: {error}']) from None
 
 
 def _refuse_one_file_for_two(edits: Sequence[Edit]) -> None:
@@ -259,9 +248,7 @@ def _draw_strip(
 
     camera = source.config.camera
     strengths = np.linspace(-edit.strength, edit.strength, flags.columns)
-    # The latents that the same seeds have elsewhere: NumPy's legacy generator, whose stream never changes.
-    drawn = [np.random.RandomState(seed).randn(source.config.z_dim) for seed in seeds]
-    z = jnp.asarray(np.asarray(drawn, np.float32))
+    z = jnp.asarray(latents(seeds, source.config.z_dim))
     rows: list[np.ndarray] = []
     for generator in (source, adapted):
         ws = generator.mapping(z, frontal_cameras(len(seeds), camera), flags.truncation)

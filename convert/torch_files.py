@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from io import BufferedIOBase
 from typing import Any
@@ -41,6 +42,9 @@ STREAM_PROTOCOL = 1001
 ZIP_START = b'PK\x03\x04'
 START_LENGTH = 32  # bytes by which the layouts are told apart
 # What zipfile raises for damaged, encrypted, and newer files, and for members that do not exist.
+PIECE = 1 << 20  # bytes of a member that are checked at a time
+UNEVEN = 'is damaged: a storage does not hold whole numbers of its tensor.'
+BEYOND = 'is damaged: a tensor reaches beyond its storage.'
 ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, struct.error)
 
 STORAGE_TYPES = {  # names in `torch` -> little-endian types
@@ -92,33 +96,70 @@ class Storage(Inert):
         raise NotImplementedError
 
 
-class ArchiveStorage(Storage):
-    """A member of an archive."""
-
-    __slots__ = ('_archive', '_kind', '_member', '_numel')
-
-    def __init__(self, archive: zipfile.ZipFile, member: str, kind: StorageType, numel: int):
-        super().__init__()
-        self._archive, self._member, self._kind, self._numel = archive, member, kind, numel
-
-    def values(self) -> np.ndarray:
-        """The values, [numel]; the archive's checksum is checked."""
-        data = _read_member(self._archive, self._member)
-        if len(data) != self._numel * self._kind.dtype.itemsize:
-            raise ConversionError(
-                f'is damaged: {self._member} has not the length of {self._numel} values of {self._kind.dtype}.'
-            )
-        return np.frombuffer(data, self._kind.dtype)
-
-
-class StreamStorage(Storage):
-    """A storage of the older layout; its values follow the pickles."""
+class PlacedStorage(Storage):
+    """A storage whose values lie in a file as they are, so that parts of it can be read."""
 
     __slots__ = ('_file', '_kind', '_numel')
 
     def __init__(self, file: BufferedIOBase, kind: StorageType, numel: int):
         super().__init__()
         self._file, self._kind, self._numel = file, kind, numel
+
+    def span(self, first: int, stop: int, dtype: np.dtype | None) -> np.ndarray:
+        """The values from `first` to `stop`, counted in `dtype` (None: the storage's own); no others are read.
+
+        Raises:
+          ConversionError: they reach beyond the storage, or the file is damaged.
+        """
+        dtype = dtype or self._kind.dtype
+        if self._size % dtype.itemsize:
+            raise ConversionError(UNEVEN)
+        if stop * dtype.itemsize > self._size:
+            raise ConversionError(BEYOND)
+        data = read_exactly(self._file, self._place() + first * dtype.itemsize, (stop - first) * dtype.itemsize)
+        return np.frombuffer(data, dtype)
+
+    def _place(self) -> int:
+        """The first byte of the values in the file, once they are known to be sound."""
+        raise NotImplementedError
+
+    @property
+    def _size(self) -> int:
+        return self._numel * self._kind.dtype.itemsize
+
+
+class ArchiveStorage(PlacedStorage):
+    """A member of an archive."""
+
+    __slots__ = ('_archive', '_checked', '_member')
+
+    def __init__(self, file: BufferedIOBase, archive: zipfile.ZipFile, member: str, kind: StorageType, numel: int):
+        super().__init__(file, kind, numel)
+        self._archive, self._member, self._checked = archive, member, False
+
+    def values(self) -> np.ndarray:
+        """The values, [numel]; the archive's checksum is checked."""
+        data = _read_member(self._archive, self._member)
+        self._refuse_length(len(data))
+        return np.frombuffer(data, self._kind.dtype)
+
+    def _place(self) -> int:
+        if not self._checked:
+            self._refuse_length(_check_member(self._archive, self._member))
+            self._checked = True
+        return _member_start(self._file, self._archive, self._member)
+
+    def _refuse_length(self, length: int) -> None:
+        if length != self._size:
+            raise ConversionError(
+                f'is damaged: {self._member} has not the length of {self._numel} values of {self._kind.dtype}.'
+            )
+
+
+class StreamStorage(PlacedStorage):
+    """A storage of the older layout; its values follow the pickles."""
+
+    __slots__ = ()
 
     def find(self, end: int) -> None:
         """Passes over the values, which begin at the file's position; `end` is where the file ends."""
@@ -131,13 +172,12 @@ class StreamStorage(Storage):
 
     def values(self) -> np.ndarray:
         """The values, [numel]."""
+        return self.span(0, self._numel, None)
+
+    def _place(self) -> int:
         if self.start is None:
             raise ConversionError('is damaged: a storage has no values.')
-        return np.frombuffer(read_exactly(self._file, self.start, self._size), self._kind.dtype)
-
-    @property
-    def _size(self) -> int:
-        return self._numel * self._kind.dtype.itemsize
+        return self.start
 
 
 class NestedStorage(Storage):
@@ -200,29 +240,47 @@ class Tensor(Inert):
         """
         if self._dtype is not None:
             if values.nbytes % self._dtype.itemsize:
-                raise ConversionError('is damaged: a storage does not hold whole numbers of its tensor.')
+                raise ConversionError(UNEVEN)
             values = values.view(self._dtype)
+        if self._reach >= values.size - self._offset and 0 not in self._shape:
+            raise ConversionError(BEYOND)
+        return self._strided(values[self._offset :])
+
+    def piece(self) -> np.ndarray:
+        """The values, read-only, of a `PlacedStorage`, of which no more is read than lies between them.
+
+        Raises:
+          ConversionError: the tensor reaches beyond its storage.
+        """
+        assert isinstance(self.storage, PlacedStorage)
+        first, stop = (0, 0) if 0 in self._shape else (self._offset, self._offset + self._reach + 1)
+        return self._strided(self.storage.span(first, stop, self._dtype))
+
+    @property
+    def _reach(self) -> int:
+        """How far behind the first value the last one lies."""
+        return sum((n - 1) * stride for n, stride in zip(self._shape, self._strides, strict=True))
+
+    def _strided(self, values: np.ndarray) -> np.ndarray:
         if 0 in self._shape:
             return np.empty(self._shape, values.dtype)
-        last = self._offset + sum((n - 1) * stride for n, stride in zip(self._shape, self._strides, strict=True))
-        if last >= values.size:
-            raise ConversionError('is damaged: a tensor reaches beyond its storage.')
         strides = [stride * values.itemsize for stride in self._strides]
         try:
-            return np.lib.stride_tricks.as_strided(
-                values[self._offset :], self._shape, strides, writeable=values.flags.writeable
-            )
+            return np.lib.stride_tricks.as_strided(values, self._shape, strides, writeable=values.flags.writeable)
         except (ValueError, OverflowError) as error:  # sizes beyond 64 bits
             raise ConversionError(f'is damaged: a tensor is of an impossible size ({error}).') from error
 
 
 def tensor_arrays(tensors: Mapping[str, Tensor]) -> LazyArrays:
-    """The values of tensors, as read-only views. Of the storages only the last is kept: those that share one mostly
-    follow each other."""
+    """The values of tensors, as read-only views. Of a storage that several share, only each one's part is read; where
+    parts cannot be read, the last storage is kept, since those that share one mostly follow each other."""
+    sharing = Counter(tensor.storage for tensor in tensors.values())
     last: dict[Storage, np.ndarray] = {}
 
     def read(name: str) -> np.ndarray:
         storage = tensors[name].storage
+        if sharing[storage] > 1 and isinstance(storage, PlacedStorage):
+            return tensors[name].piece()
         if storage not in last:
             last.clear()  # before another is read
             last[storage] = storage.values()
@@ -356,7 +414,7 @@ def _read_archive(file: BufferedIOBase, lookup: Lookup) -> Any:
 
     def persistent(identifier: Any) -> Storage:
         kind, key, numel = _storage_identifier(identifier)
-        return storages.setdefault(key, ArchiveStorage(archive, f'{root}/data/{key}', kind, numel))
+        return storages.setdefault(key, ArchiveStorage(file, archive, f'{root}/data/{key}', kind, numel))
 
     return read_pickle(io.BytesIO(_read_member(archive, pickles[0])), lookup, persistent)
 
@@ -376,6 +434,27 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         return archive.read(name)
     except ZIP_ERRORS as error:
         raise ConversionError(f'is damaged: {name} cannot be read ({error}).') from error
+
+
+def _check_member(archive: zipfile.ZipFile, name: str) -> int:
+    """The length of a member, which is read and checked piece by piece and not kept."""
+    length = 0
+    try:
+        with archive.open(name) as member:
+            while piece := member.read(PIECE):
+                length += len(piece)
+    except ZIP_ERRORS as error:
+        raise ConversionError(f'is damaged: {name} cannot be read ({error}).') from error
+    return length
+
+
+def _member_start(file: BufferedIOBase, archive: zipfile.ZipFile, name: str) -> int:
+    """Where in the file a member's values begin: behind a header of 30 bytes, the member's name and extra fields."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ConversionError(f'is no archive that PyTorch wrote: {name} is compressed.')
+    header = read_exactly(file, info.header_offset, 30)
+    return info.header_offset + 30 + sum(struct.unpack('<HH', header[26:]))
 
 
 def _read_stream(file: BufferedIOBase, lookup: Lookup) -> Any:

@@ -13,8 +13,8 @@ FORMS = "give seeds as '7', '0-15', '3,5,8' or a mixture such as '0-3,8'"
 _PART = re.compile(r'(\d+)(?:-(\d+))?')
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds that a text names, in its order and without repetitions.
+def parse_seeds(text: str, most: int = MOST_SEEDS) -> tuple[int, ...]:
+    """The seeds that a text names, `most` of them at most, in its order and without repetitions.
 
     Raises:
         ValueError: it names none; the message says which forms there are.
@@ -29,8 +29,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise ValueError(f'the range {part.strip()} ends before it begins: {FORMS}')
         if last >= SEEDS:
             raise ValueError(f'{last} is no seed: seeds are smaller than 2^32')
-        if len(seeds) + last - first >= MOST_SEEDS:
-            raise ValueError(f'{text} names more than {MOST_SEEDS:,} seeds: ask for fewer at a time')
+        if len(seeds) + last - first >= most:
+            raise ValueError(f'{text} names more than {most:,} seeds: ask for fewer at a time')
         seeds |= dict.fromkeys(range(first, last + 1))
     return tuple(seeds)
 

@@ -279,7 +279,7 @@ def test_full_size_file_there_and_back_within_bounded_memory(peak_memory, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ending', ['.pkl', '.pt'])
+@pytest.mark.parametrize('ending', ['.pkl', '.pt', '_flat.pt'])
 def test_full_size_file_of_one_network_within_bounded_memory(peak_memory, ending, tmp_path):
     """A third of the size of a published file, beside the same program: hardly room to hold the network once."""
     source, arguments = tmp_path / f'it{ending}', description('eg3d_ffhq512-128')['init_kwargs']
@@ -287,7 +287,13 @@ def test_full_size_file_of_one_network_within_bounded_memory(peak_memory, ending
         written = eg3d_pickle.write_pickle(source, arguments, whole=False)
     else:
         written = eg3d_entries.random_arrays(eg3d_entries.generator_entries(arguments), 0)
-        torch.save({'init_kwargs': arguments, 'neural_rendering_resolution': 128, 'G_ema': as_tensors(written)}, source)
+        state = as_tensors(written)
+        if ending == '_flat.pt':
+            parts = torch.cat([tensor.flatten() for tensor in state.values()]).split(
+                [t.numel() for t in state.values()]
+            )
+            state = {name: part.view(state[name].shape) for name, part in zip(state, parts, strict=True)}
+        torch.save({'init_kwargs': arguments, 'neural_rendering_resolution': 128, 'G_ema': state}, source)
     size = source.stat().st_size
     assert size < 130e6
     assert peak_memory('convert.eg3d.convert(*sys.argv[1:], check=True)', source, tmp_path / 'out') < 2.5 * size

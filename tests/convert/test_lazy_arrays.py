@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 import convert.conversion
 import convert.eg3d
 import eg3d_jax
-from convert import ConversionError
+from convert import ConversionError, torch_files
 from convert.engine import LINEAR, SAME, Use, convert_arrays
 from convert.lazy_arrays import LazyArrays, read_exactly
 from convert.safetensors_files import write_safetensors
@@ -170,3 +170,43 @@ def test_a_file_that_is_cut_off_while_it_is_converted(kind, write_state, small_p
     with pytest.raises(ConversionError, match=r'it\.pt: is damaged'):
         convert.eg3d.convert(source, tmp_path / 'out', preset=preset if kind == 'safetensors' else None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['preset.json', 'source']
+
+
+@pytest.mark.parametrize('kind', ['archive', 'stream'])
+def test_of_a_shared_storage_only_the_tensors_part_is_read(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flat = torch.arange(3000, dtype=torch.float32)
+    state = {'a': flat[:1000].view(10, 100), 'b': flat[1000:3000].view(40, 50).t(), 'none': flat[:0]}
+    path = tmp_path / 'it.pt'
+    torch.save(state, path, _use_new_zipfile_serialization=kind == 'archive')
+    sizes: list[int] = []
+
+    def counted(file: io.BufferedIOBase, start: int, size: int) -> bytes:
+        sizes.append(size)
+        return read_exactly(file, start, size)
+
+    monkeypatch.setattr(torch_files, 'read_exactly', counted)
+    with path.open('rb') as file:
+        arrays = tensor_arrays(torch_files.read_torch(file))
+        for name, tensor in state.items():
+            np.testing.assert_array_equal(arrays[name], tensor.numpy())
+    assert max(sizes) == 8000
+    if kind == 'archive':
+        damaged = bytearray(path.read_bytes())
+        place = damaged.find(flat[2000:2010].numpy().tobytes())
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with path.open('rb') as file:  # the checksum is the whole storage's, wherever the damage is
+            arrays = tensor_arrays(torch_files.read_torch(file))
+            with pytest.raises(ConversionError, match='cannot be read'):
+                arrays['a']
+
+
+def test_a_tensor_beyond_its_shared_storage_is_refused(tmp_path: Path):
+    path = tmp_path / 'it.pt'
+    torch.save({'a': torch.zeros(8)[:4]}, path)
+    with path.open('rb') as file:
+        (tensor,) = torch_files.read_torch(file).values()
+        for reaching in (Tensor(tensor.storage, 5, (4,), (1,)), Tensor(tensor.storage, 0, (3, 3), (4, 1))):
+            arrays = tensor_arrays({'a': reaching, 'b': tensor})
+            with pytest.raises(ConversionError, match='beyond its storage'):
+                arrays['a']
