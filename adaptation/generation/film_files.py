@@ -102,7 +102,7 @@ def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: f
     )
     sent = 0
     try:
-        with _quiet_fork():
+        with quiet_fork():
             encoder.send(None)
         for frame in frames:
             encoder.send(_even(frame))
@@ -117,7 +117,7 @@ def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: f
 
 
 @contextmanager
-def _quiet_fork() -> Iterator[None]:
+def quiet_fork() -> Iterator[None]:
     """JAX warns of every fork; one that starts another program at once is safe."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message=r'os\.fork\(\) was called')
@@ -128,7 +128,7 @@ def _frames_in(film: Path) -> int:
     import imageio_ffmpeg
 
     try:
-        with _quiet_fork():
+        with quiet_fork():
             return int(imageio_ffmpeg.count_frames_and_secs(str(film))[0])
     except (OSError, RuntimeError, ValueError):  # there is none, or it is cut short
         return 0

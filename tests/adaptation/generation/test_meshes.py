@@ -71,7 +71,8 @@ def test_a_ball_is_closed_and_of_the_right_size(surface: Surface):
     assert surface.watertight
     np.testing.assert_allclose(np.linalg.norm(surface.vertices, axis=1), RADIUS, atol=0.5 * STEP)
     shape = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
-    assert shape.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.02)  # positive: the faces look outwards
+    # Positive: the faces look outwards. A quarter of a grid step is what the steep surface may be off by all around.
+    assert shape.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.75 * STEP / RADIUS)
     np.testing.assert_allclose(surface.normals, surface.vertices / RADIUS, atol=0.1)
 
 
