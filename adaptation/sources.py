@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convert import ConversionError
 
+FORMS = "give a checkpoint's directory, a published file, https://... or hf://owner/repo"
 WEIGHTS_FILE = 'weights.safetensors'  # in each directory of ours, and in none of anybody else's
 
 
@@ -36,8 +37,11 @@ def clip_directory(source: str | Path) -> Path:
 
 def _directory(source: str | Path, converter: str) -> Path:
     path = Path(source).expanduser()
-    if '://' not in str(source) and ((path / WEIGHTS_FILE).is_file() or not path.exists()):
-        return path  # ours, or nothing, which the loader says
+    if '://' not in str(source):
+        if not path.exists():
+            raise SourceError(f'cannot read {source}: there is no such file or directory ({FORMS}).')
+        if (path / WEIGHTS_FILE).is_file():
+            return path  # ours
     try:
         directory, report = import_module(converter).cached(str(source))
     except ConversionError as error:

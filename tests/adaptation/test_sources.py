@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -140,6 +141,14 @@ def test_what_is_wrong_is_said_by_field(
     assert str(caught.value).startswith(f'config.{field}: ')
     assert expected in str(caught.value)
     assert not list(cache.glob('converted/it-*'))
+
+
+@pytest.mark.parametrize('directory', [generator_directory, clip_directory])
+def test_what_is_not_there(directory: Callable[[str], Path]):
+    with pytest.raises(
+        ValueError, match=r'^cannot read nope\.pkl: there is no such file or directory'
+    ):
+        directory('nope.pkl')
 
 
 def test_unreachable(monkeypatch: pytest.MonkeyPatch):
