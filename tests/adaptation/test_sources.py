@@ -145,9 +145,7 @@ def test_what_is_wrong_is_said_by_field(
 
 @pytest.mark.parametrize('directory', [generator_directory, clip_directory])
 def test_what_is_not_there(directory: Callable[[str], Path]):
-    with pytest.raises(
-        ValueError, match=r'^cannot read nope\.pkl: there is no such file or directory'
-    ):
+    with pytest.raises(ValueError, match=r'^cannot read nope\.pkl: there is no such file or directory'):
         directory('nope.pkl')
 
 
