@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         flags, unknown = self.parse_known_args(list(arguments))
         if unknown:
             name = unknown[0].partition('=')[0]
-            near = difflib.get_close_matches(name, ['--' + known for known in vars(flags)], 1)
+            near = difflib.get_close_matches(name, ['--' + known.replace('_', '-') for known in vars(flags)], 1)
             raise ConfigError([f'unknown argument {unknown[0]!r}' + (f': did you mean {near[0]}?' if near else '')])
         return flags
 

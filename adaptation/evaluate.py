@@ -8,24 +8,19 @@ evaluation that was stopped. Exit codes: 0 finished, 1 failed, 2 settings refuse
 """
 
 import argparse
-import difflib
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from adaptation.errors import AdaptationError, ConfigError, Interrupted
+from adaptation.commands import Parser
+from adaptation.errors import AdaptationError, Interrupted
 
 if TYPE_CHECKING:
     from adaptation.evaluation.runner import Options
 
 PROGRAM = 'python -m adaptation.evaluate'
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError([message])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,9 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: an unknown or missing flag, or a value of a wrong type.
     """
-    parser = _Parser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add('--workdir', type=Path, required=True, metavar='DIR', help='of a run of adaptation.main')
     add('--target', type=Path, metavar='FOLDER', help='pictures of the target domain, for the distances to it')
@@ -71,12 +64,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add('--arcface', type=Path, metavar='DIR', help='ArcFace from convert.arcface, for identity')
     add('--batch', type=int, metavar='N', help='heads at a time (default: as many as the memory holds)')
     add('--skip-unreadable', action='store_true', help='leave out files of FOLDER that are no readable pictures')
-    flags, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        name = unknown[0].partition('=')[0]
-        near = difflib.get_close_matches(name, ['--' + known.replace('_', '-') for known in vars(flags)], 1)
-        raise ConfigError([f'unknown argument {unknown[0]!r}' + (f': did you mean {near[0]}?' if near else '')])
-    return flags
+    return parser.read(arguments)
 
 
 def _options(flags: argparse.Namespace) -> 'Options':

@@ -181,7 +181,7 @@ def _draw(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> 
 
 def _check_reference(record: 'Record', inputs: 'Inputs') -> None:
     field = 'reference.image'
-    if record.hashes.get(field) != inputs.hashes[field]:
+    if record.hashes.get(field) != inputs.hashes.get(field):  # neither has one where texts alone guided
         raise AdaptationError(
             f'config.{field}: {record.config.reference.image} is another picture than the one that the run in '
             f'{record.workdir.root} adapted to: put that one back.'

@@ -14,6 +14,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import clip_jax
+from adaptation import evaluate, report
 from adaptation.config import AdaptationConfig
 from adaptation.errors import ConfigError
 from adaptation.inputs import load_inputs
@@ -125,6 +126,18 @@ class TestRun:
         np.testing.assert_array_equal(drawn, page)
         assert command('--config.target_text=dark') == 2
         assert "config.target_text: 'sketch' when the run began, 'dark' now" in capsys.readouterr().err
+
+        workdir = f'--workdir={tmp_path / "run"}'
+        assert evaluate.main([workdir, '--samples=16', '--batch=8']) == 0
+        measured = json.loads((tmp_path / 'run' / 'evaluation' / 'evaluation.json').read_text())['metrics']
+        names = {metric['name'] for metric in measured}
+        assert 'diversity_clip' in names
+        assert not [name for name in names if name.startswith('reference')]
+        assert report.main([workdir, '--heads=2']) == 0
+        page = (tmp_path / 'run' / 'report.html').read_text()
+        assert '<dd>sketch, instead of photo</dd>' in page
+        assert 'The reference picture' not in page
+        assert 'id="curated"' in page
 
     @pytest.mark.parametrize(
         ('flags', 'problem'),
