@@ -8,14 +8,14 @@ N batch, Z channels of z.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from adaptation import losses
 from adaptation.config import LossWeights
@@ -25,7 +25,7 @@ from adaptation.phases import PIPELINE, Phase
 from clip_jax import ImageEncoding
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
 
-METRICS = ('loss', 'dir', 'dis', 'istr', 'fstr', 'gradient_norm', 'parameter_norm')  # in the order of the log
+METRICS = ('loss', *vars(LossWeights()), 'gradient_norm', 'parameter_norm')  # in the order of the log
 ADAM_B1 = 0.0  # as in GAN training: no momentum
 ADAM_B2 = 0.99
 
@@ -78,14 +78,15 @@ Metrics = dict[str, Float[Array, '']]
 Step = Callable[[TrainState, Constants, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
-def optimizer(phase: Phase) -> optax.GradientTransformation:
-    """Adam as the phase's config asks for."""
-    return optax.adam(phase.settings.learning_rate, b1=ADAM_B1, b2=ADAM_B2)
+def optimizer(learning_rate: ArrayLike) -> optax.GradientTransformation:
+    """Adam, without momentum."""
+    return optax.chain(optax.scale_by_adam(b1=ADAM_B1, b2=ADAM_B2), optax.scale(-learning_rate))
 
 
 def init_state(step: int, adapted: Leaves, phase: Phase | None) -> TrainState:
     """The state at the start of a phase; None: after the last one."""
-    opt_state = () if phase is None else optimizer(phase).init({name: adapted[name] for name in phase.trained})
+    trained = {} if phase is None else {name: adapted[name] for name in phase.trained}
+    opt_state = () if phase is None else optimizer(phase.settings.learning_rate).init(trained)
     return TrainState(jnp.asarray(step, jnp.int32), adapted, opt_state)
 
 
@@ -104,19 +105,46 @@ def frontal_cameras(n: int, camera: CameraConfig) -> Float[Array, 'N 25']:
     return cameras.orbit_cameras(jnp.full(n, camera.yaw_mean), jnp.full(n, camera.pitch_mean), camera)
 
 
-@cache
+class Numbers(NamedTuple):
+    """The settings of a phase that are arguments of its program: runs that differ in them alone are compiled once."""
+
+    learning_rate: Float[Array, '']
+    weights: dict[str, Float[Array, '']]  # of the losses above 0
+
+
 def make_step(phase: Phase, sampling: Sampling) -> Step:
     """The compiled step of a phase: `(state, constants, key) -> (state, metrics)`; the state's memory is reused.
 
     The metrics are each loss before its weight (summed over the encoders), 'loss' their weighted sum, and the norms of
     the gradient and of the trained parameters: means over the step's updates.
     """
-    transformation = optimizer(phase)
-    weights = phase.settings.weights
+    settings = phase.settings
+    numbers = Numbers(
+        jnp.asarray(settings.learning_rate, jnp.float32),
+        {name: jnp.asarray(weight, jnp.float32) for name, weight in vars(settings.weights).items() if weight},
+    )
+    asked_for = LossWeights(**{name: float(bool(weight)) for name, weight in vars(settings.weights).items()})
+    same = replace(settings, steps=1, learning_rate=1.0, weights=asked_for)
+    program = _make_program(replace(phase, name='', start=0, settings=same), sampling)
+
+    def step(state: TrainState, constants: Constants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        return program(state, constants, numbers, key)
+
+    return step
+
+
+@cache
+def _make_program(
+    phase: Phase, sampling: Sampling
+) -> Callable[[TrainState, Constants, Numbers, PRNGKeyArray], tuple[TrainState, Metrics]]:
+    """The compiled step of all phases that differ in their `Numbers`, name, start and length alone."""
+    weights = phase.settings.weights  # 1 where a loss is asked for
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, constants: Constants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        source = constants.source
+    def program(
+        state: TrainState, constants: Constants, numbers: Numbers, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
+        source, transformation = constants.source, optimizer(numbers.learning_rate)
         batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
         advance = partial(_advance, batch=batch, phase=phase, psi=sampling.truncation_psi)
 
@@ -130,7 +158,7 @@ def make_step(phase: Phase, sampling: Sampling) -> Step:
             generator = with_leaves(source, {**state.adapted, **trained})
             adapted = advance(generator, fixed, stop)
             values = _losses(adapted, source_stages, origins, constants.guides, weights)
-            return sum(getattr(weights, name) * value for name, value in values.items()), values
+            return sum(numbers.weights[name] * value for name, value in values.items()), values
 
         def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
             trained, opt_state = carry
@@ -148,7 +176,7 @@ def make_step(phase: Phase, sampling: Sampling) -> Step:
             metrics = jax.tree.map(jnp.mean, each)
         return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
 
-    return step
+    return program
 
 
 def _last_stage(weights: LossWeights) -> int:

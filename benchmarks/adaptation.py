@@ -81,7 +81,7 @@ def measure(phase: Phase, sampling: Sampling, constants: Constants, steps: int) 
     state = init_state(0, {name: jnp.array(leaves[name]) for name in phase.changed}, phase)
     key = jax.random.key(0)
     started = time.perf_counter()
-    step = make_step(phase, sampling).lower(state, constants, key).compile()
+    step = jax.jit(make_step(phase, sampling), donate_argnums=0).lower(state, constants, key).compile()
     compiling = time.perf_counter() - started
     best_wall = best_cpu = float('inf')
     for _ in range(steps):

@@ -59,7 +59,7 @@ STYLES = ('sketch', 'ukiyoe', 'cartoon')
 SAMPLES = 256
 SEEDS = 2
 VIEWS = (-0.3, 0.3)  # radians of yaw
-VIEWED = 64  # heads that are seen from both sides
+VIEWED = 32  # heads that are seen from both sides
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {  # of the table: the number's name -> its heading and format
     'frechet.source': ('Source', '.1f'),

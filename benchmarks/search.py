@@ -1,0 +1,178 @@
+"""The search behind the hyperparameters that `configs/` ship: on the miniature's validation heads and references.
+
+    python -m benchmarks.search [--styles sketch ukiyoe cartoon] [--trials=8] [--output=docs/search.md]
+
+For each style a local search: the first trial is the shipped config, every further one redraws a few settings of the
+best trial so far. A trial adapts to the validation references and counts their mean Frechet distance to true renderings
+in the judge's embedding (`benchmarks.miniature`, whose heads and references are other ones). Trials whose samples are
+less diverse than LEAST_DIVERSITY of the truth are no candidates. Everything follows from the seed; trials that are done
+are found in the working directory and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.miniature import ROOT, STYLES, Job, Setup, config_of, measure
+from miniature.references import VALIDATION_HEADS
+from miniature.training import machine
+
+LEAST_DIVERSITY = 0.65  # share of the truth's
+REDRAWN = 2  # settings of the best trial that a new one changes
+PHASES = ('phase1', 'phase2')
+
+Settings = dict[str, Any]  # a name of SPACE -> its value
+
+# What is searched: a name -> its values, each a choice of config fields. Adam does not mind the scale of the loss, so
+# that the weight of DDR stays 1.
+SPACE: dict[str, dict[str, dict[str, Any]]] = {
+    'TDL': {str(w): {f'phases.{phase}.weights.dis': w for phase in PHASES} for w in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)},
+    'ISSM': {str(w): {f'phases.{phase}.weights.istr': w for phase in PHASES} for w in (0.12, 0.25, 0.5, 1.0)},
+    'FSSM': {str(w): {'phases.phase1.weights.fstr': w} for w in (0.25, 1.0, 4.0)},
+    'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
+    'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (2.5e-3, 5e-3, 1e-2)},
+    'rate 2': {str(rate): {'phases.phase2.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3)},
+    'steps 1': {str(steps): {'phases.phase1.steps': steps} for steps in (30, 60, 100)},
+    'steps 2': {
+        f'{steps} x {updates}': {'phases.phase2.steps': steps, 'phases.phase2.updates': updates}
+        for steps, updates in ((20, 4), (40, 4), (20, 8), (12, 16))
+    },
+}
+
+
+def shipped(style: str) -> Settings:
+    """The shipped config as a point of the space.
+
+    Raises:
+        ValueError: its value of some setting is not in the space.
+    """
+    config = config_of(Job(style, 0, 0), Setup(Path(), 0, True, ()), Path())
+    point = {}
+    for name, choices in SPACE.items():
+        found = [key for key, fields in choices.items() if all(_field(config, f) == v for f, v in fields.items())]
+        if not found:
+            raise ValueError(f'configs/{style}.py: its {name!r} is none of {", ".join(choices)}')
+        point[name] = found[0]
+    return point
+
+
+def _field(config: Mapping[str, Any], name: str) -> Any:
+    value: Any = config
+    for part in name.split('.'):
+        value = value[part]
+    return list(value) if isinstance(value, tuple) else value
+
+
+def redraw(best: Settings, random: np.random.Generator, tried: Sequence[Settings]) -> Settings:
+    """A point that differs from the best one in REDRAWN settings, and from all that were tried."""
+    while True:
+        point = dict(best)
+        for name in random.choice(list(SPACE), REDRAWN, replace=False):
+            point[str(name)] = str(random.choice([value for value in SPACE[str(name)] if value != best[str(name)]]))
+        if point not in tried:
+            return point
+
+
+def changes(point: Settings) -> tuple[str, ...]:
+    """The point as NAME=VALUE of config fields."""
+    fields = {name: value for setting, key in point.items() for name, value in SPACE[setting][key].items()}
+    return tuple(f'{name}={json.dumps(value)}' for name, value in fields.items())
+
+
+def distance(trial: Mapping[str, Any]) -> float:
+    """What is minimised."""
+    return float('inf') if trial['diversity'] < LEAST_DIVERSITY else float(trial['frechet'])
+
+
+def attempt(style: str, number: int, point: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    """One trial: means over the validation references."""
+    setup = Setup(options.workdir / f'{style}_{number:02d}', options.samples, True, changes(point))
+    records = [measure(Job(style, head, 0), setup) for head in VALIDATION_HEADS[style][: options.references]]
+    means = {
+        name: float(np.mean([record[name] for record in records]))
+        for name in ('diversity', 'attributes', 'depth_change', 'seconds')
+    }
+    distances = {
+        name: float(np.mean([record['frechet'][name] for record in records]))
+        for name in ('source', 'colour_transfer', 'adapted')
+    }
+    return {
+        'style': style,
+        'trial': number,
+        'settings': point,
+        'frechet': distances['adapted'],
+        'frechet_of_source': distances['source'],
+        'frechet_of_colour_transfer': distances['colour_transfer'],
+        **means,
+    }
+
+
+def search(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All trials, the styles in turns."""
+    trials: dict[str, list[dict[str, Any]]] = {style: [] for style in options.styles}
+    random = {style: np.random.default_rng([options.seed, STYLES.index(style)]) for style in options.styles}
+    for number in range(options.trials):
+        for style, done in trials.items():
+            tried = [trial['settings'] for trial in done]
+            point = redraw(min(done, key=distance)['settings'], random[style], tried) if done else shipped(style)
+            done.append(attempt(style, number, point, options))
+            print(line(done[-1]), flush=True)
+    return [trial for done in trials.values() for trial in done]
+
+
+def line(trial: Mapping[str, Any]) -> str:
+    """A row of the table."""
+    numbers = f'{trial["frechet"]:.1f} | {trial["diversity"]:.2f} | {trial["attributes"]:.0%} | {trial["seconds"]:.0f}'
+    return f'| {trial["style"]} | {trial["trial"]} | {" | ".join(trial["settings"].values())} | {numbers} |'
+
+
+def table(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a row for each trial, each style's best one in bold."""
+    heading = ['Style', 'Trial', *SPACE, 'Fréchet', 'Diversity', 'Attributes', 'Seconds']
+    lines = ['| ' + ' | '.join(heading) + ' |', '|' + ' --- |' * len(heading)]
+    for style in dict.fromkeys(trial['style'] for trial in trials):
+        mine = [trial for trial in trials if trial['style'] == style]
+        best = min(mine, key=distance)
+        for trial in mine:
+            row = line(trial)
+            cells = [f' **{cell.strip()}** ' for cell in row.strip('|').split('|')]
+            lines.append('|' + '|'.join(cells) + '|' if trial is best else row)
+    return '\n'.join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.search', description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'search.md', help='Markdown file')
+    parser.add_argument('--workdir', type=Path, default=Path('runs/search'))
+    parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
+    parser.add_argument('--trials', type=int, default=8, help='for each style')
+    parser.add_argument('--references', type=int, default=1, help='validation references of each trial')
+    parser.add_argument('--samples', type=int, default=128, help='a multiple of 64')
+    parser.add_argument('--seed', type=int, default=0)
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    trials = search(options)
+    minutes = (time.perf_counter() - started) / 60
+    command = 'python -m benchmarks.search ' + ' '.join(sys.argv[1:] if arguments is None else arguments)
+    text = (
+        f'# The search for the shipped settings\n\nWritten by `{command.strip()}` in {minutes:.0f} minutes '
+        f'({machine()}): each trial adapts to {options.references} validation reference(s) and draws {options.samples} '
+        f'samples of validation heads; what is searched, `benchmarks/search.py` says. The best trial of a style is in '
+        f'bold. One seed: differences of a point or two are noise.\n\n{table(trials)}\n'
+    )
+    options.output.write_text(text)
+    options.output.with_suffix('.json').write_text(json.dumps(trials, indent=2) + '\n')
+    print(text)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
