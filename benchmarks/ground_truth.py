@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
+from adaptation.files import replacing
 from benchmarks.target_domain import BATCH, LATENT_SEED, Embeddings, Images, Samples, frechet, true_renderings
 from eg3d_jax import PRESETS, TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras, sample_poses
@@ -42,8 +43,8 @@ class GroundTruth(NamedTuple):
     """What is known of a style's test set.
 
     images: the true rendering of each latent's head by its camera, in [-1, 1]. depth: its true depth, infinite where
-    no head is. classes, amounts: the heads' attributes. embedded: the judge's view of `images`. domain, other: the
-    judge's view of two sets of true renderings of other heads.
+    no head is. classes, amounts: the heads' attributes. embedded: the judge's view of `images`. domain: its view
+    of the true renderings of other heads.
     """
 
     style: str
@@ -54,12 +55,11 @@ class GroundTruth(NamedTuple):
     amounts: Float[np.ndarray, 'N A']
     embedded: Embeddings
     domain: Embeddings
-    other: Embeddings
 
     @property
     def floor(self) -> float:
-        """The distance of true renderings to those of other heads."""
-        return frechet(self.other, self.domain)
+        """The distance of the true renderings to those of other heads."""
+        return frechet(self.embedded, self.domain)
 
 
 def poses(count: int, seed: int) -> Poses:
@@ -85,7 +85,7 @@ def ground_truth(style: str, count: int, seed: int, judge: Judge, depth_resoluti
         seen = world.buffers(heads, batch.camera, depth_resolution)
         depth.append(np.where(np.asarray(seen.mask), np.asarray(seen.depth), np.inf))
     heads = world.from_latent(chosen.z)
-    others = embed_all(judge, true_renderings(style, 2 * count, PRESETS['miniature'].camera, seed, resolution))
+    others = true_renderings(style, count, PRESETS['miniature'].camera, seed, resolution)
     return GroundTruth(
         style=style,
         poses=chosen,
@@ -94,9 +94,25 @@ def ground_truth(style: str, count: int, seed: int, judge: Judge, depth_resoluti
         classes={name: np.asarray(index) for name, index in world.classes(heads).items()},
         amounts=np.stack([np.asarray(heads.amounts[name]) for name in AMOUNTS], axis=-1),
         embedded=embed_all(judge, np.concatenate(images)),
-        domain=others[:count],
-        other=others[count:],
+        domain=embed_all(judge, others),
     )
+
+
+def save_ground_truth(truth: GroundTruth, path: Path) -> None:
+    """Writes it, for other processes of a benchmark, atomically."""
+    arrays = {name: value for name, value in truth._asdict().items() if name not in ('style', 'poses', 'classes')}
+    classes = {f'class:{name}': value for name, value in truth.classes.items()}
+    with replacing(path) as unfinished, unfinished.open('wb') as file:
+        np.savez(file, style=truth.style, z=truth.poses.z, camera=truth.poses.camera, **arrays, **classes)
+
+
+def read_ground_truth(path: Path) -> GroundTruth:
+    """What `save_ground_truth` wrote."""
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    classes = {name.removeprefix('class:'): arrays.pop(name) for name in list(arrays) if name.startswith('class:')}
+    chosen = Poses(jnp.asarray(arrays.pop('z')), jnp.asarray(arrays.pop('camera')))
+    return GroundTruth(style=str(arrays.pop('style')), poses=chosen, classes=classes, **arrays)
 
 
 def batches(chosen: Poses) -> list[Poses]:

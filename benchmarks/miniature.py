@@ -46,7 +46,16 @@ from adaptation import load_adapted
 from adaptation.adapter import load_source
 from adaptation.config import read_config
 from adaptation.train import run
-from benchmarks.ground_truth import VALIDATION, GroundTruth, Poses, generate, ground_truth
+from benchmarks.ground_truth import (
+    VALIDATION,
+    GroundTruth,
+    Poses,
+    generate,
+    ground_truth,
+    poses,
+    read_ground_truth,
+    save_ground_truth,
+)
 from benchmarks.target_domain import Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
@@ -100,6 +109,11 @@ class Setup(NamedTuple):
     samples: int
     validation: bool
     changes: tuple[str, ...]  # NAME=VALUE each
+    trial: str = ''  # a folder of the working directory for these changes' runs
+
+    def directory(self, job: Job) -> Path:
+        """Of a run."""
+        return self.workdir / self.trial / job.name
 
 
 def jobs(styles: Sequence[str], references: int, seeds: int, validation: bool) -> list[Job]:
@@ -119,6 +133,7 @@ def config_of(job: Job, setup: Setup, reference: Path) -> dict[str, Any]:
     config = module.get_config()
     config.reference.image = str(reference)
     config.seed = job.seed
+    config.sample_heads = 1
     config.intervals.samples = config.intervals.checkpoint = 10**6
     for change in setup.changes:
         name, _, value = change.partition('=')
@@ -128,7 +143,7 @@ def config_of(job: Job, setup: Setup, reference: Path) -> dict[str, Any]:
 
 def adapt(job: Job, setup: Setup) -> tuple[Path, Path, float]:
     """Adapts, unless that is done; returns the reference, the working directory and the seconds it took."""
-    directory = setup.workdir / job.name
+    directory = setup.directory(job)
     reference = setup.workdir / 'references' / f'{job.style}_{job.head}.png'
     reference.parent.mkdir(parents=True, exist_ok=True)
     if not reference.exists():
@@ -153,11 +168,21 @@ class Tested(NamedTuple):
 
 
 @cache
-def tested(style: str, samples: int, seed: int) -> Tested:
-    """Renders and measures what does not depend on the run."""
+def source_samples(samples: int, seed: int) -> Samples:
+    """What the source makes of the test set."""
+    return generate(load_source('miniature'), poses(samples, seed))
+
+
+@cache
+def tested(style: str, samples: int, seed: int, workdir: Path) -> Tested:
+    """Renders and measures what does not depend on the run; other processes find the truth in the working directory."""
     judge, source = load_judge(), load_source('miniature')
-    truth = ground_truth(style, samples, seed, judge, source.config.rendering.neural_resolution)
-    before = generate(source, truth.poses)
+    path = workdir / 'truth' / f'{style}_{samples}_{seed}.npz'
+    if not path.exists():
+        depth_resolution = source.config.rendering.neural_resolution
+        save_ground_truth(ground_truth(style, samples, seed, judge, depth_resolution), path)
+    truth = read_ground_truth(path)
+    before = source_samples(samples, seed)
     distances = {'source': frechet(embed_all(judge, before.images), truth.domain), 'floor': truth.floor}
     drawn = (
         np.asarray(world.render(world.from_latent(seen.z), seen.camera, style, judge.config.resolution))
@@ -190,12 +215,12 @@ def accuracy(judge: Judge, embedded: Embeddings, classes: Mapping[str, np.ndarra
 
 def measure(job: Job, setup: Setup) -> dict[str, Any]:
     """Adapts and measures one run; a record that is there already is read."""
-    record = setup.workdir / job.name / 'record.json'
+    record = setup.directory(job) / 'record.json'
     if record.exists():
         found: dict[str, Any] = json.loads(record.read_text())
         return found
     reference, directory, seconds = adapt(job, setup)
-    test = tested(job.style, setup.samples, VALIDATION * setup.validation)
+    test = tested(job.style, setup.samples, VALIDATION * setup.validation, setup.workdir)
     adapted = load_adapted(test.source, directory)
     after = generate(adapted, test.truth.poses)
     sides = [embed_all(test.judge, generate(adapted, side).images) for side in views(test.truth.poses)]
@@ -207,7 +232,7 @@ def measure(job: Job, setup: Setup) -> dict[str, Any]:
         'views_of_truth': test.views,
     }
     record.write_text(json.dumps(result, indent=2) + '\n')
-    save_grid(setup.workdir / f'{job.name}.png', test.before.images, after.images, test.truth.images)
+    save_grid(setup.directory(job).with_suffix('.png'), test.before.images, after.images, test.truth.images)
     return result
 
 

@@ -94,7 +94,7 @@ def distance(trial: Mapping[str, Any]) -> float:
 
 def attempt(style: str, number: int, point: Settings, options: argparse.Namespace) -> dict[str, Any]:
     """One trial: means over the validation references."""
-    setup = Setup(options.workdir / f'{style}_{number:02d}', options.samples, True, changes(point))
+    setup = Setup(options.workdir, options.samples, True, changes(point), f'{style}_{number:02d}')
     records = [measure(Job(style, head, 0), setup) for head in VALIDATION_HEADS[style][: options.references]]
     means = {
         name: float(np.mean([record[name] for record in records]))

@@ -1,0 +1,43 @@
+"""The search redraws what it says, and its space holds the shipped configs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adaptation.config import read_config
+from benchmarks.miniature import STYLES, Job, Setup, config_of
+from benchmarks.search import REDRAWN, SPACE, changes, distance, redraw, shipped, table
+
+
+@pytest.mark.parametrize('style', STYLES)
+def test_the_shipped_configs_are_points_of_the_space(style: str, tmp_path):
+    point = shipped(style)
+    assert list(point) == list(SPACE)
+    job = Job(style, 0, 0)
+    plain = read_config(config_of(job, Setup(tmp_path, 64, True, ()), tmp_path))
+    assert read_config(config_of(job, Setup(tmp_path, 64, True, changes(point)), tmp_path)) == plain
+
+
+def test_a_new_trial_differs_from_the_best_in_a_few_settings_and_from_all_others():
+    best = shipped('sketch')
+    random, tried = np.random.default_rng(0), [best]
+    for _ in range(30):
+        point = redraw(best, random, tried)
+        assert sum(point[name] != best[name] for name in SPACE) == REDRAWN
+        assert point not in tried
+        assert all(value in SPACE[name] for name, value in point.items())
+        tried.append(point)
+
+
+def trial(number: int, frechet: float, diversity: float) -> dict[str, Any]:
+    numbers = {'frechet': frechet, 'diversity': diversity, 'attributes': 0.5, 'seconds': 60.0}
+    return {'style': 'sketch', 'trial': number, 'settings': shipped('sketch'), **numbers}
+
+
+def test_the_best_trial_is_the_nearest_of_those_that_are_diverse():
+    trials = [trial(0, 40.0, 0.7), trial(1, 20.0, 0.3), trial(2, 30.0, 0.8)]
+    assert min(trials, key=distance)['trial'] == 2
+    bold = [row for row in table(trials).splitlines() if '**' in row]
+    assert len(bold) == 1
+    assert '**30.0**' in bold[0]
