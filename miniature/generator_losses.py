@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from eg3d_jax import TriPlaneGenerator, render, sample_planes
 from eg3d_jax.config import RGB_CHANNELS
-from eg3d_jax.superresolution import WS_PER_BLOCK
+from eg3d_jax.superresolution import WS_PER_BLOCK, Superresolution
 from miniature import views, world
 from miniature.field_targets import FACE, FieldTargets
 
@@ -77,21 +77,20 @@ def picture_losses(
     )
     rendered = render(planes, generator.decoder, camera, config, key, targets.raw.shape[1])
     raw = rendered.feature_image[..., :RGB_CHANNELS] * 0.5 + 0.5
-    image = superresolve_patch(generator, rendered.feature_image, ws) * 0.5 + 0.5
+    image = superresolve_patch(generator.superresolution, rendered.feature_image, ws) * 0.5 + 0.5
     return {
         'raw': jnp.mean(jnp.abs(raw - targets.raw)),
         'depth': _weighted_mean(jnp.abs(rendered.depth - targets.depth), targets.hit),
         'opacity': jnp.mean(1.0 - rendered.weights_sum),
         'image': jnp.mean(jnp.abs(image - targets.image)),
-        'gradient': _gradient_difference(image, targets.image),
+        'gradient': gradient_difference(image, targets.image),
     }
 
 
 def superresolve_patch(
-    generator: TriPlaneGenerator, feature_image: Float[Array, 'N h h F'], ws: Float[Array, 'N L D']
+    g2: Superresolution, feature_image: Float[Array, 'N h h F'], ws: Float[Array, 'N L D']
 ) -> Float[Array, 'N H H 3']:
     """G2 on a part of a feature image, which is not resized; without noise G2 is the same everywhere in the picture."""
-    g2 = generator.superresolution
     last_ws = jnp.repeat(ws[:, -1:], WS_PER_BLOCK, axis=1)
     x, image = g2.block0(feature_image, feature_image[..., :RGB_CHANNELS], last_ws, noise_mode='none')
     return g2.block1(x, image, last_ws, noise_mode='none')[1]
@@ -117,7 +116,7 @@ def _pool(x: Array) -> Array:
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
-def _gradient_difference(image: Array, target: Array) -> Array:
+def gradient_difference(image: Array, target: Array) -> Array:
     error = image - target
     return jnp.mean(jnp.abs(error[:, 1:] - error[:, :-1])) + jnp.mean(jnp.abs(error[:, :, 1:] - error[:, :, :-1]))
 

@@ -119,7 +119,7 @@ def field_batch(key: PRNGKeyArray, resolution: int) -> Batch:
     """Points along rays of one camera per head, for planes of this resolution."""
     heads, side = FIELDS[resolution]
     draw_key, rays_key, points_key = jax.random.split(key, 3)
-    z, camera = _draw(heads, draw_key)
+    z, camera = draw(heads, draw_key)
     z, twice = jnp.tile(z, (2, 1)), field_rays(camera, side, rays_key)
     targets = field_targets(world.buffers(world.from_latent(z), twice, side), twice, points_key)
     halves = (jnp.concatenate([x[:heads], x[heads:]], axis=1) for x in targets)
@@ -140,7 +140,7 @@ def field_loss(
 def picture_batch(key: PRNGKeyArray) -> Batch:
     """A part of one picture of each head, and points along some of its rays."""
     draw_key, corner_key, points_key = jax.random.split(key, 3)
-    z, camera = _draw(PICTURE_BATCH, draw_key)
+    z, camera = draw(PICTURE_BATCH, draw_key)
     resolution = CONFIG.rendering.neural_resolution
     part = views.crop(camera, patch_corners(camera, resolution, corner_key), PATCH)
     seen = world.buffers(world.from_latent(z), part, 4 * round(resolution * PATCH))
@@ -162,7 +162,7 @@ def picture_loss(
     return total(losses), losses
 
 
-def _draw(n: int, key: PRNGKeyArray) -> tuple[Array, Array]:
+def draw(n: int, key: PRNGKeyArray) -> tuple[Array, Array]:
     """Latents, and cameras spread wider than the config's, so that the sides are learnt as well."""
     z_key, camera_key = jax.random.split(key)
     camera = CONFIG.camera
@@ -331,7 +331,7 @@ def train(
         def preview(state: State, done: int, stage: Stage = stage) -> None:
             if stage.loss is not mapping_loss:
                 averaged: TriPlaneGenerator = nnx.merge(graphdef, state.average, buffers)
-                _save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
+                save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
 
         state, stage_seconds = fit(step, state, stage.steps, workdir / stage.name, name=stage.name, preview=preview)
         readout = state.readout
@@ -345,7 +345,7 @@ def train(
     return generator, seconds
 
 
-def _save_preview(generator: TriPlaneGenerator, path: Path) -> None:
+def save_preview(generator: TriPlaneGenerator, path: Path) -> None:
     """True heads above generated ones, from both sides and the front."""
     n = 6
     z = jax.random.normal(jax.random.key(123), (n, generator.config.z_dim))

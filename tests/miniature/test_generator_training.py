@@ -72,7 +72,7 @@ def test_g2_on_a_patch_is_g2_on_the_whole_away_from_the_border():
     features = jax.random.normal(jax.random.key(1), (1, 64, 64, 16))
     ws = jnp.ones((1, generator.config.num_ws, generator.config.w_dim))
     whole = generator.superresolve(features, ws)
-    part = superresolve_patch(generator, features[:, 16:48, 16:48], ws)
+    part = superresolve_patch(generator.superresolution, features[:, 16:48, 16:48], ws)
     inner = slice(12, -12)
     np.testing.assert_allclose(part[:, inner, inner], whole[:, 32:96, 32:96][:, inner, inner], atol=1e-4)
 
