@@ -80,7 +80,7 @@ Step = Callable[[TrainState, Constants, PRNGKeyArray], tuple[TrainState, Metrics
 
 def optimizer(learning_rate: ArrayLike) -> optax.GradientTransformation:
     """Adam, without momentum."""
-    return optax.chain(optax.scale_by_adam(b1=ADAM_B1, b2=ADAM_B2), optax.scale(-learning_rate))
+    return optax.chain(optax.scale_by_adam(b1=ADAM_B1, b2=ADAM_B2), optax.scale(-jnp.asarray(learning_rate)))
 
 
 def init_state(step: int, adapted: Leaves, phase: Phase | None) -> TrainState:
@@ -158,7 +158,8 @@ def _make_program(
             generator = with_leaves(source, {**state.adapted, **trained})
             adapted = advance(generator, fixed, stop)
             values = _losses(adapted, source_stages, origins, constants.guides, weights)
-            return sum(numbers.weights[name] * value for name, value in values.items()), values
+            weighted = [numbers.weights[name] * value for name, value in values.items()]
+            return sum(weighted, jnp.zeros(())), values
 
         def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
             trained, opt_state = carry

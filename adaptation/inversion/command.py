@@ -1,0 +1,140 @@
+"""What `python -m adaptation.invert` does, once its flags are read."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import clip_jax
+from adaptation.config import MINIATURE, read_config
+from adaptation.errors import AdaptationError, ConfigError
+from adaptation.files import read_json, write_json
+from adaptation.generation.defaults import FPS, TURNTABLE_FRAMES
+from adaptation.generation.film_files import check_encoder
+from adaptation.generation.subjects import SOURCE, Subject, load_subjects
+from adaptation.inputs import encoder_directories
+from adaptation.interrupts import StopRequest
+from adaptation.inversion.photos import Photo, load_photo
+from adaptation.inversion.pictures import as_photographed, save_film, save_side_by_side, save_views
+from adaptation.inversion.results import Inversion, load_inversion, save_inversion
+from adaptation.inversion.run import Request, invert
+from adaptation.workdir import Workdir
+
+RESULT, NUMBERS = 'inversion.safetensors', 'inversion.json'
+DEFAULT_BLOCK = 1  # whose tokens are compared, where no run says
+FILM_FORMAT = 'mp4'
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Fits, unless that is done, and draws.
+
+    Raises:
+        AdaptationError: the photograph, the run or the generator cannot be used, or no head is found.
+    """
+    if flags.video:
+        check_encoder(FILM_FORMAT)
+    subjects = load_subjects(flags.workdir, flags.generator, flags.strength, with_source=True)
+    source = subjects[0]
+    photo = load_photo(flags.image, flags.crop, source.generator.config.image_resolution)
+    flags.output.mkdir(parents=True, exist_ok=True)
+    told = _told(flags, photo)
+    found = _finished(flags.output, told, source)
+    if found is None:
+        found = _fit(flags, photo, source)
+        save_inversion(flags.output / RESULT, found, source.generator)
+        write_json(flags.output / NUMBERS, {**told, **found.numbers})
+    _draw(flags, photo, found, subjects)
+    print(_summary(found))
+    print(f'written to {flags.output}')
+
+
+def _told(flags: argparse.Namespace, photo: Photo) -> dict[str, Any]:
+    """What the fit depends on, as it is written beside it."""
+    names = ('space', 'yaw', 'pitch', 'align', 'scale', 'seed', 'clip')
+    asked = {name: getattr(flags, name) for name in names}
+    crop = None if photo.crop is None else list(photo.crop)
+    return {'image': str(flags.image), 'photo': photo.hash, 'crop': crop, 'face_detected': photo.face, **asked}
+
+
+def _finished(output: Path, told: Mapping[str, Any], source: Subject) -> Inversion | None:
+    """The inversion that is there already, if it is of the same photograph, flags and generator."""
+    path = output / NUMBERS
+    if not path.exists() or not (output / RESULT).exists():
+        return None
+    try:
+        written = read_json(path)
+    except ValueError:
+        return None
+    if not isinstance(written, dict) or any(written.get(name) != value for name, value in told.items()):
+        return None
+    try:
+        return load_inversion(output / RESULT, source.generator)
+    except AdaptationError:
+        return None
+
+
+def _fit(flags: argparse.Namespace, photo: Photo, source: Subject) -> Inversion:
+    encoders, layers = _encoders(flags)
+    request = Request(flags.space, flags.yaw, flags.pitch, flags.align, flags.scale, flags.seed)
+    shown: dict[str, np.ndarray] = {}
+
+    def watch(stage: str, picture: np.ndarray) -> None:
+        shown[stage] = picture
+        save_side_by_side(flags.output / 'progress.png', [('photo', photo.image), *shown.items()])
+
+    with StopRequest() as stop:
+        return invert(
+            source.generator,
+            photo.image,
+            encoders,
+            layers,
+            request,
+            camera=source.camera,
+            directory=flags.output,
+            watch=watch,
+            stopped=lambda: stop.requested,
+        )
+
+
+def _encoders(flags: argparse.Namespace) -> tuple[tuple[clip_jax.Clip, ...], tuple[int, ...]]:
+    """The encoders that are named, those of the run, or the miniature's for the miniature."""
+    named: str | None = flags.clip
+    layers: tuple[int, ...] = (DEFAULT_BLOCK,)
+    settings = None if flags.workdir is None else Workdir(flags.workdir).config
+    if named is None and settings is not None and settings.exists():
+        config = read_config(read_json(settings))
+        named, layers = config.clip, config.clip_layers
+    if named is None and flags.generator in (None, MINIATURE):
+        named = MINIATURE
+    if named is None:
+        print('colours alone are compared: name encoders by --clip for better likeness')
+        return (), ()
+    try:
+        directories = encoder_directories(tuple(part.strip() for part in named.split(',')))
+        encoders = tuple(clip_jax.load_clip(directory) for directory in directories)
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError([f'--clip: {error}']) from None
+    for encoder in encoders:
+        del encoder.text_model, encoder.text_projection
+    return encoders, layers if len(layers) == len(encoders) else layers[:1] * len(encoders)
+
+
+def _draw(flags: argparse.Namespace, photo: Photo, found: Inversion, subjects: list[Subject]) -> None:
+    seen = [(f'{subject.title}', as_photographed(found, subject)) for subject in subjects]
+    seen[0] = (flags.space if seen[0][0] == SOURCE else seen[0][0], seen[0][1])
+    save_side_by_side(flags.output / 'reconstruction.png', [('photo', photo.image), *seen])
+    save_views(flags.output, found, subjects, flags.views, flags.turn)
+    if flags.video:
+        save_film(flags.output / f'turntable.{FILM_FORMAT}', found, subjects, TURNTABLE_FRAMES, flags.turn, FPS)
+
+
+def _summary(found: Inversion) -> str:
+    lines = [
+        f'{stage}: {values["psnr"]:.1f} dB, SSIM {values["ssim"]:.2f}'
+        for stage, values in found.numbers['stages'].items()
+    ]
+    pose = found.numbers['pose']
+    return '\n'.join([*lines, f'camera: yaw {pose["yaw"]:.1f}, pitch {pose["pitch"]:.1f} degrees ({json.dumps(pose)})'])

@@ -1,0 +1,119 @@
+"""The pose of a photograph: where its camera stands, and how its crop lies in the picture that the generator makes.
+
+The renderer takes cameras as constants, so a pose is found without gradients: by a search over a grid of views, and
+then by Gauss-Newton steps, whose six derivatives are differences of small renderings.
+
+N cameras, P parameters of a pose, h side of a small rendering.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
+from eg3d_jax.config import RGB_CHANNELS
+
+NAMES = ('yaw', 'pitch', 'roll', 'right', 'down', 'zoom')
+# yaw, pitch, roll in radians; the shift of the crop to the right and down, in units of its side; the logarithm of its
+# zoom. The deviations are how far poses are expected from the middle; yaw and pitch have the generator's own.
+CROP_DEVIATIONS = (0.1, 0.04, 0.04, 0.1)
+STEPS = (0.02, 0.02, 0.02, 0.01, 0.01, 0.02)  # of the differences
+LARGEST_MOVE = (0.1, 0.1, 0.05, 0.03, 0.03, 0.05)  # of one Gauss-Newton step
+VIEWS = 2  # parameters that are always free
+PRIOR = 3e-4  # weight of the squared pose, in deviations, beside the mean squared colour error
+DAMPING = 1e-3  # share of the curvature that is added to its diagonal
+GRID_YAWS, GRID_PITCHES = (-2.0, -1.2, -0.6, 0.0, 0.6, 1.2, 2.0), (-1.2, 0.0, 1.2)  # in deviations
+
+Pose = Float[np.ndarray, '6']
+
+
+def cameras_of(poses: Float[Array, 'N 6'], camera: CameraConfig) -> Float[Array, 'N 25']:
+    """The cameras of poses: those of the generator, turned in their picture, which is then shifted and zoomed."""
+    yaw, pitch, roll, right, down, zoom = jnp.moveaxis(poses, 1, 0)
+    cam2world = cameras.orbit(yaw, pitch, camera.radius, camera.pivot)
+    cos, sin, zero, one = jnp.cos(roll), jnp.sin(roll), jnp.zeros_like(roll), jnp.ones_like(roll)
+    turn = jnp.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], axis=-1).reshape(-1, 3, 3)
+    cam2world = cam2world.at[:, :3, :3].set(cam2world[:, :3, :3] @ turn)
+    own = cameras.fov_to_intrinsics(camera.fov_degrees)
+    focal = own[0, 0] * jnp.exp(zoom)
+    rows = [focal, zero, 0.5 + right, zero, focal, 0.5 + down, zero, zero, one]
+    return cameras.camera_vector(cam2world, jnp.stack(rows, axis=-1).reshape(-1, 3, 3))
+
+
+def deviations(camera: CameraConfig) -> Pose:
+    """How far each parameter is expected from the middle."""
+    return np.asarray((camera.yaw_std, camera.pitch_std, *CROP_DEVIATIONS))
+
+
+def middle(camera: CameraConfig) -> Pose:
+    """The pose that is expected."""
+    return np.asarray((camera.yaw_mean, camera.pitch_mean, 0.0, 0.0, 0.0, 0.0))
+
+
+def grid(camera: CameraConfig) -> Float[np.ndarray, 'N 6']:
+    """Views from all sides that the generator knows."""
+    turns = [(yaw, pitch, 0.0, 0.0, 0.0, 0.0) for pitch in GRID_PITCHES for yaw in GRID_YAWS]
+    return middle(camera) + deviations(camera) * np.asarray(turns)
+
+
+@cache
+def make_look(resolution: int) -> Callable[[TriPlaneGenerator, Array, Array], Array]:
+    """The compiled small rendering `(generator, planes [1, ...], cameras) -> [N, h, h, 3]`, in [-1, 1]."""
+
+    @jax.jit
+    def look(generator: TriPlaneGenerator, planes: Array, looking: Array) -> Array:
+        same = jnp.broadcast_to(planes, (len(looking), *planes.shape[1:]))
+        return generator.render(same, looking, resolution=resolution).feature_image[..., :RGB_CHANNELS]
+
+    return look
+
+
+def search(
+    generator: TriPlaneGenerator,
+    heads: list[Float[Array, '1 3 H W C']],
+    target: Float[np.ndarray, 'h h 3'],
+    camera: CameraConfig,
+) -> list[tuple[float, Pose, int]]:
+    """(mean squared error, pose, number of the head) of all views of all heads, the nearest first."""
+    poses = grid(camera)
+    look = partial(make_look(target.shape[0]), generator)
+    found = []
+    for number, planes in enumerate(heads):
+        seen = np.asarray(look(planes, cameras_of(jnp.asarray(poses, jnp.float32), camera)))
+        errors = np.mean(np.square(seen - target), axis=(1, 2, 3))
+        found += [(float(error), pose, number) for error, pose in zip(errors, poses, strict=True)]
+    return sorted(found, key=lambda entry: entry[0])
+
+
+def refine(
+    generator: TriPlaneGenerator,
+    planes: Float[Array, '1 3 H W C'],
+    target: Float[np.ndarray, 'h h 3'],
+    pose: Pose,
+    camera: CameraConfig,
+    free: tuple[bool, ...],
+) -> Pose:
+    """A Gauss-Newton step of the free parameters, damped and bounded."""
+    chosen = np.flatnonzero(free)
+    if not len(chosen):
+        return pose
+    tried = np.repeat(pose[None], 1 + len(NAMES), axis=0)
+    tried[1:] += np.diag(STEPS)
+    look = make_look(target.shape[0])
+    seen = np.asarray(look(generator, planes, cameras_of(jnp.asarray(tried, jnp.float32), camera)), np.float64)
+    residual = (seen[0] - target).ravel()
+    slopes = ((seen[1:] - seen[0]).reshape(len(NAMES), -1) / np.asarray(STEPS)[:, None])[chosen]
+    spread, centre = deviations(camera)[chosen], middle(camera)[chosen]
+    prior = PRIOR / np.square(spread)
+    curvature = slopes @ slopes.T / residual.size + np.diag(prior)
+    slope = slopes @ residual / residual.size + prior * (pose[chosen] - centre)
+    curvature += DAMPING * np.diag(np.diag(curvature))
+    largest = np.asarray(LARGEST_MOVE)[chosen]
+    move = np.clip(-np.linalg.solve(curvature, slope), -largest, largest)
+    result = pose.copy()
+    result[chosen] += move
+    return result
