@@ -4,7 +4,7 @@
         [--space=w|w+|tuned] [--yaw=X --pitch=X] [--no-align] [--views=5] [--video]
 
 No pose file is needed: yaw and pitch are found together with the latent, and with them how the picture is turned,
-shifted and zoomed against the generator's own. Stages: a search over views and heads; one point in w; one for each
+shifted and zoomed against the generator's own. Stages: a first guess of the view; one point in w; one for each
 layer (W+); and pivotal tuning of the backbone, which no adapter changes. Writes `inversion.safetensors` (w vectors,
 camera, tuned leaves), `inversion.json` (how near the reconstruction is), `reconstruction.png` and `views.png`. Ctrl-C
 saves; the same command goes on.
@@ -61,7 +61,6 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
     add('--pitch', type=finite_number, metavar='RADIANS')
     add('--no-align', dest='align', action='store_false', help='the crop lies as those of the training pictures do')
     add('--scale', type=finite_number, default=1.0, metavar='X', help='of the number of steps')
-    add('--seed', type=int, default=0, metavar='N', help='of the heads that the search begins among')
     add('--strength', type=finite_number, default=1.0, metavar='X', help='of the adaptation, 0 to 1.5')
     add('--views', type=int, default=5, metavar='N', help='of the head')
     add('--turn', type=finite_number, default=0.5, metavar='RADIANS', help='of the views to either side')

@@ -87,7 +87,7 @@ def make_pool(generator: TriPlaneGenerator, path: Path, size: int, seed: int) ->
         for index in tqdm(range(size // DRAWN), desc='drawing', unit='batch'):
             z, camera = draw(DRAWN, jax.random.fold_in(jax.random.key(seed), index))
             true = world.render(world.from_latent(z), camera, 'photo', generator.config.image_resolution)
-            parts.append(jax.tree.map(np.float16, Pool(*_stages(generator, z, camera), camera, true)))
+            parts.append([np.asarray(x, np.float16) for x in (*_stages(generator, z, camera), camera, true)])
         pool = Pool(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         with replacing(path) as unfinished, unfinished.open('wb') as file:
             np.savez(file, **pool._asdict())
@@ -126,7 +126,8 @@ def make_step(
     generator: TriPlaneGenerator, critic: Any, pool: Pool, optimisers: tuple[Any, Any], seed: int
 ) -> Callable[[State, Array], tuple[State, dict[str, Array]]]:
     """The jitted step ``(state, index) -> (state, metrics)``: the discriminator's update, then G2's."""
-    g2_graph, _, buffers = nnx.split(generator.superresolution, nnx.Param, ...)
+    g2_graph, _, *rest = nnx.split(generator.superresolution, nnx.Param, ...)
+    (buffers,) = rest
 
     def superresolve(g2: Any, batch: Batch) -> Array:
         return superresolve_patch(nnx.merge(g2_graph, g2, buffers), batch.features, batch.ws)

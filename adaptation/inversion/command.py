@@ -53,7 +53,7 @@ def run(flags: argparse.Namespace) -> None:
 
 def _told(flags: argparse.Namespace, photo: Photo) -> dict[str, Any]:
     """What the fit depends on, as it is written beside it."""
-    names = ('space', 'yaw', 'pitch', 'align', 'scale', 'seed', 'clip')
+    names = ('space', 'yaw', 'pitch', 'align', 'scale', 'clip')
     asked = {name: getattr(flags, name) for name in names}
     crop = None if photo.crop is None else list(photo.crop)
     return {'image': str(flags.image), 'photo': photo.hash, 'crop': crop, 'face_detected': photo.face, **asked}
@@ -78,7 +78,7 @@ def _finished(output: Path, told: Mapping[str, Any], source: Subject) -> Inversi
 
 def _fit(flags: argparse.Namespace, photo: Photo, source: Subject) -> Inversion:
     encoders, layers = _encoders(flags)
-    request = Request(flags.space, flags.yaw, flags.pitch, flags.align, flags.scale, flags.seed)
+    request = Request(flags.space, flags.yaw, flags.pitch, flags.align, flags.scale)
     shown: dict[str, np.ndarray] = {}
 
     def watch(stage: str, picture: np.ndarray) -> None:

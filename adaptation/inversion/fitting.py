@@ -7,7 +7,7 @@ and every adapted generator alike.
 L number of w vectors, K coordinates of w, S side of an image, h side of a small rendering.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -29,10 +29,6 @@ from eg3d_jax.config import RGB_CHANNELS
 TUNED = 'backbone.synthesis'
 SMALL = 2  # a small rendering has this share of the rays' rows
 POSE_EVERY = 4  # steps
-HEADS = 6  # random ones among which the search begins, beside the mean head
-HEAD_SCALE = 0.7  # of their coordinates
-STARTS = 2  # poses that the first stage follows, of which it keeps the better
-APART = 0.5  # deviations of yaw or pitch between them
 WEIGHTS = Weights()
 ADAM = {'b1': 0.9, 'b2': 0.99}
 EPSILON = 1e-3  # of the locality's share, where planes are constant
@@ -49,7 +45,7 @@ class Variables(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Learning rates, numbers or arrays; 0 leaves the part as it is. The tuned leaves' are shares of their deviation."""
+    """Learning rates, numbers or arrays; 0 leaves the part as it is. Those of tuned leaves are shares of their size."""
 
     coordinates: ArrayLike = 0.0
     offsets: ArrayLike = 0.0
@@ -98,12 +94,12 @@ class Fit:
     losses: dict[str, float] = field(default_factory=dict)
 
 
-def initial(subject: Subject, coordinates: Float[Array, 'K'], pose: poses.Pose) -> Fit:
-    """A fit that begins with this head and pose."""
+def initial(subject: Subject, pose: poses.Pose) -> Fit:
+    """A fit that begins with the mean head in this pose."""
     leaves = named_leaves(subject.generator, nnx.Param)
     tuned = {name: leaves[name] for name in matching(tuple(leaves), TUNED)}
-    layers = subject.generator.config.num_ws
-    variables = Variables(coordinates, jnp.zeros((layers, len(coordinates))), tuned)
+    layers, size = subject.generator.config.num_ws, len(subject.basis.axes)
+    variables = Variables(jnp.zeros(size), jnp.zeros((layers, size)), tuned)
     return Fit(variables, _adam().init(variables), pose)
 
 
@@ -124,44 +120,20 @@ def small_side(generator: TriPlaneGenerator) -> int:
     return max(1, generator.config.rendering.neural_resolution // SMALL)
 
 
-def starts(subject: Subject, camera: CameraConfig, given: poses.Pose | None, seed: int) -> Iterator[Fit]:
-    """Fits from the most promising heads and views; one, where the camera is given."""
-    random = np.random.default_rng(seed)
-    size = len(subject.basis.axes)
-    heads = [np.zeros(size), *(HEAD_SCALE * random.standard_normal((HEADS, size)))]
-    heads = [jnp.asarray(head, jnp.float32) for head in heads]
-    none = jnp.zeros((subject.generator.config.num_ws, size))
-    planes = [_planes(subject.generator, subject.basis.ws(head, none)) for head in heads]
-    target = np.asarray(subject.small_target[0])
-    if given is not None:
-        looking = poses.cameras_of(jnp.asarray(given[None], jnp.float32), camera)
-        look = poses.make_look(len(target))
-        errors = [float(jnp.mean(jnp.square(look(subject.generator, p, looking)[0] - target))) for p in planes]
-        yield initial(subject, heads[int(np.argmin(errors))], given)
-        return
-    spread = poses.deviations(camera)
-    chosen: list[poses.Pose] = []
-    for _, pose, head in poses.search(subject.generator, planes, target, camera):
-        if all(np.max(np.abs(pose - other)[: poses.VIEWS] / spread[: poses.VIEWS]) > APART for other in chosen):
-            chosen.append(pose)
-            yield initial(subject, heads[head], pose)
-        if len(chosen) == STARTS:
-            return
-
-
 def advance(
-    fit: Fit, subject: Subject, camera: CameraConfig, layers: tuple[int, ...], free: tuple[bool, ...], stage: Stage
+    fit: Fit, subject: Subject, camera: CameraConfig, layers: tuple[int, ...], expected: poses.Expected, stage: Stage
 ) -> None:
     """One step of a stage, in place; behind its last step, the next one begins.
 
     Args:
         layers: for each encoder, the block whose tokens are compared.
-        free: the parameters of the pose that are not given.
+        expected: what is known of the pose.
         stage: the one that the fit is in.
     """
     if stage.poses and fit.step % POSE_EVERY == 0:
         planes = _tuned_planes(subject.generator, fit.variables.tuned, ws_of(subject, fit.variables))
-        fit.pose = poses.refine(subject.generator, planes, np.asarray(subject.small_target[0]), fit.pose, camera, free)
+        target = np.asarray(subject.small_target[0])
+        fit.pose = poses.refine(subject.generator, planes, target, fit.pose, expected, camera)
     looking = poses.cameras_of(jnp.asarray(fit.pose[None], jnp.float32), camera)
     key = jax.random.fold_in(jax.random.key(fit.stage), fit.step)
     progress = jnp.float32(fit.step / stage.steps)
@@ -177,11 +149,6 @@ def advance(
 
 def _adam() -> optax.GradientTransformation:
     return optax.scale_by_adam(**ADAM)
-
-
-@jax.jit
-def _planes(generator: TriPlaneGenerator, ws: Array) -> Array:
-    return generator.planes(ws)
 
 
 @jax.jit

@@ -1,13 +1,15 @@
 """The pose of a photograph: where its camera stands, and how its crop lies in the picture that the generator makes.
 
-The renderer takes cameras as constants, so a pose is found without gradients: by a search over a grid of views, and
-then by Gauss-Newton steps, whose six derivatives are differences of small renderings.
+The renderer takes cameras as constants, so a pose is found without gradients: by Gauss-Newton steps, whose six
+derivatives are differences of small renderings. Up and down are nearly told apart by the shape of a head alone, so what
+`reading` says of the view is held on to.
 
 N cameras, P parameters of a pose, h side of a small rendering.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +26,17 @@ CROP_DEVIATIONS = (0.1, 0.04, 0.04, 0.1)
 STEPS = (0.02, 0.02, 0.02, 0.01, 0.01, 0.02)  # of the differences
 LARGEST_MOVE = (0.1, 0.1, 0.05, 0.03, 0.03, 0.05)  # of one Gauss-Newton step
 VIEWS = 2  # parameters that are always free
-PRIOR = 3e-4  # weight of the squared pose, in deviations, beside the mean squared colour error
+PRIOR = 1e-3  # weight of the squared pose, in deviations, beside the mean squared colour error
 DAMPING = 1e-3  # share of the curvature that is added to its diagonal
-GRID_YAWS, GRID_PITCHES = (-2.0, -1.2, -0.6, 0.0, 0.6, 1.2, 2.0), (-1.2, 0.0, 1.2)  # in deviations
 
 Pose = Float[np.ndarray, '6']
+
+
+class Expected(NamedTuple):
+    """What is known of a pose: where it is expected, and how far from there; 0: it is known."""
+
+    pose: Pose
+    deviation: Pose
 
 
 def cameras_of(poses: Float[Array, 'N 6'], camera: CameraConfig) -> Float[Array, 'N 25']:
@@ -54,12 +62,6 @@ def middle(camera: CameraConfig) -> Pose:
     return np.asarray((camera.yaw_mean, camera.pitch_mean, 0.0, 0.0, 0.0, 0.0))
 
 
-def grid(camera: CameraConfig) -> Float[np.ndarray, 'N 6']:
-    """Views from all sides that the generator knows."""
-    turns = [(yaw, pitch, 0.0, 0.0, 0.0, 0.0) for pitch in GRID_PITCHES for yaw in GRID_YAWS]
-    return middle(camera) + deviations(camera) * np.asarray(turns)
-
-
 @cache
 def make_look(resolution: int) -> Callable[[TriPlaneGenerator, Array, Array], Array]:
     """The compiled small rendering `(generator, planes [1, ...], cameras) -> [N, h, h, 3]`, in [-1, 1]."""
@@ -72,33 +74,16 @@ def make_look(resolution: int) -> Callable[[TriPlaneGenerator, Array, Array], Ar
     return look
 
 
-def search(
-    generator: TriPlaneGenerator,
-    heads: list[Float[Array, '1 3 H W C']],
-    target: Float[np.ndarray, 'h h 3'],
-    camera: CameraConfig,
-) -> list[tuple[float, Pose, int]]:
-    """(mean squared error, pose, number of the head) of all views of all heads, the nearest first."""
-    poses = grid(camera)
-    look = partial(make_look(target.shape[0]), generator)
-    found = []
-    for number, planes in enumerate(heads):
-        seen = np.asarray(look(planes, cameras_of(jnp.asarray(poses, jnp.float32), camera)))
-        errors = np.mean(np.square(seen - target), axis=(1, 2, 3))
-        found += [(float(error), pose, number) for error, pose in zip(errors, poses, strict=True)]
-    return sorted(found, key=lambda entry: entry[0])
-
-
 def refine(
     generator: TriPlaneGenerator,
     planes: Float[Array, '1 3 H W C'],
     target: Float[np.ndarray, 'h h 3'],
     pose: Pose,
+    expected: Expected,
     camera: CameraConfig,
-    free: tuple[bool, ...],
 ) -> Pose:
-    """A Gauss-Newton step of the free parameters, damped and bounded."""
-    chosen = np.flatnonzero(free)
+    """A Gauss-Newton step of the parameters that are not known, damped and bounded."""
+    chosen = np.flatnonzero(expected.deviation)
     if not len(chosen):
         return pose
     tried = np.repeat(pose[None], 1 + len(NAMES), axis=0)
@@ -107,10 +92,9 @@ def refine(
     seen = np.asarray(look(generator, planes, cameras_of(jnp.asarray(tried, jnp.float32), camera)), np.float64)
     residual = (seen[0] - target).ravel()
     slopes = ((seen[1:] - seen[0]).reshape(len(NAMES), -1) / np.asarray(STEPS)[:, None])[chosen]
-    spread, centre = deviations(camera)[chosen], middle(camera)[chosen]
-    prior = PRIOR / np.square(spread)
+    prior = PRIOR / np.square(expected.deviation[chosen])
     curvature = slopes @ slopes.T / residual.size + np.diag(prior)
-    slope = slopes @ residual / residual.size + prior * (pose[chosen] - centre)
+    slope = slopes @ residual / residual.size + prior * (pose[chosen] - expected.pose[chosen])
     curvature += DAMPING * np.diag(np.diag(curvature))
     largest = np.asarray(LARGEST_MOVE)[chosen]
     move = np.clip(-np.linalg.solve(curvature, slope), -largest, largest)

@@ -30,17 +30,21 @@ class Reading(NamedTuple):
     error: Float[np.ndarray, '2']
 
 
-def read_view(generator: TriPlaneGenerator, photo: Float[np.ndarray, 'S S 3'], camera: CameraConfig) -> Reading:
-    """Guesses from which side a photograph in [-1, 1] was taken."""
-    side = min(LARGEST_SIDE, generator.config.rendering.neural_resolution)
-    seen, views = _examples(generator, side, camera)
-    photo = np.asarray(jax.image.resize(jnp.asarray(photo), (side, side, 3), 'linear', antialias=True))
-    centre, mean = views.mean(axis=0), seen.mean(axis=0)
-    last = len(seen) - len(seen) // 4  # the others tell the error
-    guesses = _fit(seen[:last] - mean, views[:last] - centre, seen[last:] - mean) + centre
-    error = np.sqrt(np.mean(np.square(guesses - views[last:]), axis=0))
-    (guess,) = _fit(seen - mean, views - centre, photo.reshape(1, -1) - mean) + centre
-    return Reading(guess, error)
+class ViewReader:
+    """Guesses from which side photographs were taken; to be made once for a generator."""
+
+    def __init__(self, generator: TriPlaneGenerator, camera: CameraConfig):
+        self.side = min(LARGEST_SIDE, generator.config.rendering.neural_resolution)
+        self._seen, self._views = _examples(generator, self.side, camera)
+        last = len(self._seen) - len(self._seen) // 4  # the others tell the error
+        guesses = _fit(self._seen[:last], self._views[:last], self._seen[last:])
+        self.error = np.sqrt(np.mean(np.square(guesses - self._views[last:]), axis=0))
+
+    def read(self, photo: Float[np.ndarray, 'S S 3']) -> Reading:
+        """The view of a photograph in [-1, 1]."""
+        small = jax.image.resize(jnp.asarray(photo), (self.side, self.side, 3), 'linear', antialias=True)
+        (view,) = _fit(self._seen, self._views, np.asarray(small, np.float64).reshape(1, -1))
+        return Reading(view, self.error)
 
 
 def _examples(
@@ -70,6 +74,9 @@ def _fit(
     examples: Float[np.ndarray, 'N F'], answers: Float[np.ndarray, 'N 2'], asked: Float[np.ndarray, 'M F']
 ) -> Float[np.ndarray, 'M 2']:
     """The answers of a ridge regression, in its dual form: there are fewer examples than features."""
-    products = examples @ examples.T
+    mean, centre = examples.mean(axis=0), answers.mean(axis=0)
+    moved = examples - mean
+    products = moved @ moved.T
     ridge = RIDGE * np.trace(products) / len(examples)
-    return asked @ examples.T @ np.linalg.solve(products + ridge * np.eye(len(examples)), answers)
+    weights = np.linalg.solve(products + ridge * np.eye(len(examples)), answers - centre)
+    return (asked - mean) @ moved.T @ weights + centre

@@ -25,6 +25,7 @@ from adaptation.inversion import fitting, poses
 from adaptation.inversion.fitting import SPACES, STAGES, Fit, Subject
 from adaptation.inversion.latents import w_basis
 from adaptation.inversion.objective import Seer, pool, see
+from adaptation.inversion.reading import ViewReader
 from adaptation.inversion.results import Inversion
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
 from eg3d_jax import CameraConfig, TriPlaneGenerator
@@ -46,7 +47,6 @@ class Request:
         yaw, pitch: radians, where they are known; both or neither.
         align: whether roll, shift and zoom of the crop are found as well.
         scale: of the number of steps.
-        seed: of the heads that the search begins among.
     """
 
     space: str = SPACES[-1]
@@ -54,12 +54,6 @@ class Request:
     pitch: float | None = None
     align: bool = True
     scale: float = 1.0
-    seed: int = 0
-
-    @property
-    def free(self) -> tuple[bool, ...]:
-        """Which of `poses.NAMES` are looked for."""
-        return (self.yaw is None, self.pitch is None, *(self.align,) * (len(poses.NAMES) - poses.VIEWS))
 
 
 def invert(
@@ -70,6 +64,7 @@ def invert(
     request: Request | None = None,
     *,
     camera: CameraConfig | None = None,
+    reader: ViewReader | None = None,
     directory: Path | None = None,
     watch: Watch | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -82,6 +77,7 @@ def invert(
         encoders, layers: CLIP models, and for each the block whose tokens are compared; without any, colours alone are.
         request: see there.
         camera: the distribution of cameras; None: the generator's.
+        reader: of the view, where several photographs are inverted; None: one is made.
         directory: where the state is kept when the fit is stopped, and found again; None: nowhere.
         watch: called with the name of the stage and the picture so far, now and then and at each stage's end.
         stopped: asked after each step.
@@ -96,7 +92,9 @@ def invert(
     side = generator.config.image_resolution
     if photo.shape != (side, side, 3):
         raise ValueError(f'the photo must have shape ({side}, {side}, 3), got {photo.shape}')
-    run = _Run(generator, photo, encoders, layers, request, camera, directory, watch or (lambda *_: None), stopped)
+    run = _Run(
+        generator, photo, encoders, layers, request, camera, reader, directory, watch or (lambda *_: None), stopped
+    )
     return run.go()
 
 
@@ -111,6 +109,7 @@ class _Run:
         layers: tuple[int, ...],
         request: Request,
         camera: CameraConfig,
+        reader: ViewReader | None,
         directory: Path | None,
         watch: Watch,
         stopped: Callable[[], bool],
@@ -120,7 +119,7 @@ class _Run:
         small = jnp.asarray(fitting.small_target(photo, generator)[None])
         self.subject = Subject(generator, w_basis(generator, camera), Seer(encoders, tokens), target, small)
         self.photo, self.layers, self.request, self.camera = photo, layers, request, camera
-        self.directory, self.watch, self.stopped = directory, watch, stopped
+        self.reader, self.directory, self.watch, self.stopped = reader, directory, watch, stopped
         self.numbers: dict[str, Any] = {}
         last = 1 + SPACES.index(request.space)
         self.stages = [_scaled(stage, request.scale) for stage in STAGES[: last + 1]]
@@ -131,7 +130,9 @@ class _Run:
         total = sum(stage.steps for stage in self.stages)
         with tqdm(total=total, unit='step', dynamic_ncols=True, mininterval=_seconds_between_updates()) as bar:
             self.bar: Any = bar
-            fit = self._restored() or self._begin()
+            bar.set_description('view')
+            self.expected = self._expect()
+            fit = self._restored() or fitting.initial(self.subject, self.expected.pose)
             bar.update(sum(stage.steps for stage in self.stages[: fit.stage]) + fit.step - bar.n)
             while fit.stage < len(self.stages):
                 stage = self.stages[fit.stage]
@@ -150,27 +151,23 @@ class _Run:
         self._forget()
         return self._result(fit)
 
-    def _begin(self) -> Fit:
-        """The better of some starts, after the first stage."""
-        request, best = self.request, None
-        given = None
+    def _expect(self) -> poses.Expected:
+        """What is known of the pose: what is given, and what the photograph's colours tell of the view."""
+        request = self.request
+        pose, deviation = poses.middle(self.camera), poses.deviations(self.camera)
         if request.yaw is not None and request.pitch is not None:
-            given = poses.middle(self.camera)
-            given[: poses.VIEWS] = request.yaw, request.pitch
-        for fit in fitting.starts(self.subject, self.camera, given, request.seed):
-            self.bar.n = 0
-            while fit.stage == 0:
-                self._step(fit)
-                if self.stopped():
-                    raise Interrupted('Stopped while heads and views were compared; there is nothing to keep yet.')
-            if best is None or fit.losses['loss'] < best.losses['loss']:
-                best = fit
-        assert best is not None
-        return best
+            pose[: poses.VIEWS], deviation[: poses.VIEWS] = (request.yaw, request.pitch), 0.0
+        else:
+            reader = self.reader or ViewReader(self.subject.generator, self.camera)
+            reading = reader.read(self.photo)
+            pose[: poses.VIEWS], deviation[: poses.VIEWS] = reading.view, reading.error
+        if not request.align:
+            deviation[poses.VIEWS :] = 0.0
+        return poses.Expected(pose, deviation)
 
     def _step(self, fit: Fit) -> None:
         stage = self.stages[fit.stage]
-        fitting.advance(fit, self.subject, self.camera, self.layers, self.request.free, stage)
+        fitting.advance(fit, self.subject, self.camera, self.layers, self.expected, stage)
         self.bar.set_description(stage.name, refresh=False)
         yaw, pitch = np.degrees(fit.pose[: poses.VIEWS])
         self.bar.set_postfix_str(f'loss {fit.losses["loss"]:.3f}, yaw {yaw:.0f}, pitch {pitch:.0f}', refresh=False)
@@ -223,7 +220,7 @@ class _Run:
         path = None if self.directory is None else self.directory / STATE_FILE
         if path is None or not path.exists():
             return None
-        fit = fitting.initial(self.subject, jnp.zeros(len(self.subject.basis.axes)), poses.middle(self.camera))
+        fit = fitting.initial(self.subject, self.expected.pose)
         leaves, structure = jax.tree.flatten((fit.variables, fit.optimizer))
         try:
             with np.load(path) as stored:

@@ -1,0 +1,146 @@
+"""How well inversion recovers heads whose camera is known: heads of the world, and the generator's own.
+
+    python -m benchmarks.inversion [--heads=4] [--output=docs/inversion.md] [--workdir=runs/inversion]
+
+The heads are no network's training heads, seen by cameras of the generator's distribution; inversion is told nothing
+but the picture. Reported are the errors of yaw and pitch (degrees), PSNR and SSIM of the reconstruction, and the share
+of the head's classes (glasses, hair style, ...) that the judge reads right off it, beside what it reads off the picture
+itself. For heads of the world the PSNR is bounded by how true the generator is to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import clip_jax
+from adaptation.adapter import load_source
+from adaptation.generation.subjects import Subject
+from adaptation.inputs import encoder_directories
+from adaptation.inversion import Request, ViewReader, invert
+from adaptation.inversion.command import DEFAULT_BLOCK
+from adaptation.inversion.pictures import as_photographed, save_side_by_side
+from benchmarks.miniature import ROOT, accuracy
+from eg3d_jax import TriPlaneGenerator
+from eg3d_jax.cameras import orbit_cameras
+from miniature import world
+from miniature.judge import Judge, embed_all, load_judge
+from miniature.training import machine
+
+SEED = 95_000  # no training command uses it
+COLUMNS = {
+    'yaw_error': ('Yaw error, degrees', '.1f'),
+    'pitch_error': ('Pitch error, degrees', '.1f'),
+    'psnr_w': ('PSNR in w, dB', '.1f'),
+    'psnr_w+': ('PSNR in W+, dB', '.1f'),
+    'psnr': ('PSNR tuned, dB', '.1f'),
+    'ssim': ('SSIM', '.2f'),
+    'attributes': ('Attributes', '.0%'),
+    'attributes_of_picture': ('of the picture itself', '.0%'),
+    'seconds': ('Seconds', '.0f'),
+}
+
+
+def subjects(generator: TriPlaneGenerator, count: int) -> tuple[Any, Float[np.ndarray, 'N 2'], dict[str, np.ndarray]]:
+    """Latents, (yaw, pitch) in radians, and pictures in [-1, 1] of the world's and of the generator's heads."""
+    camera = generator.config.camera
+    random = np.random.default_rng(SEED)
+    views = np.asarray((camera.yaw_mean, camera.pitch_mean)) + random.standard_normal((count, 2)) * np.asarray(
+        (camera.yaw_std, camera.pitch_std)
+    )
+    looking = orbit_cameras(jnp.asarray(views[:, 0]), jnp.asarray(views[:, 1]), camera)
+    z = jax.random.normal(jax.random.key(SEED), (count, generator.config.z_dim))
+    made = jax.jit(lambda g, z, c: g(z, c).image)(generator, z, looking)
+    true = world.render(world.from_latent(z), looking, 'photo', generator.config.image_resolution)
+    return z, views, {'world': np.asarray(true), 'generator': np.clip(np.asarray(made), -1.0, 1.0)}
+
+
+def measure_one(
+    image: np.ndarray, view: np.ndarray, setup: tuple[TriPlaneGenerator, ViewReader, tuple[clip_jax.Clip, ...]]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The numbers of a head, and its reconstruction."""
+    generator, reader, encoders = setup
+    started = time.perf_counter()
+    found = invert(generator, image, encoders, (DEFAULT_BLOCK,) * len(encoders), Request(align=False), reader=reader)
+    seconds = time.perf_counter() - started
+    stages = found.numbers['stages']
+    errors = np.degrees(np.abs(found.pose[:2] - view))
+    numbers = {
+        'yaw_error': float(errors[0]),
+        'pitch_error': float(errors[1]),
+        'psnr_w': stages['w']['psnr'],
+        'psnr_w+': stages['w+']['psnr'],
+        'psnr': stages['tuned']['psnr'],
+        'ssim': stages['tuned']['ssim'],
+        'seconds': seconds,
+    }
+    return numbers, as_photographed(found, Subject('source', 'source', generator, generator.config.camera))
+
+
+def measure(count: int, workdir: Path) -> list[dict[str, Any]]:
+    """A record of each head."""
+    generator, judge = load_source('miniature'), load_judge()
+    encoders = tuple(clip_jax.load_clip(directory) for directory in encoder_directories(('miniature',)))
+    setup = (generator, ViewReader(generator, generator.config.camera), encoders)
+    z, views, pictures = subjects(generator, count)
+    classes = {name: np.asarray(value) for name, value in world.classes(world.from_latent(z)).items()}
+    records = []
+    for kind, images in pictures.items():
+        for index, (image, view) in enumerate(zip(images, views, strict=True)):
+            numbers, rebuilt = measure_one(image, view, setup)
+            mine = {name: value[index : index + 1] for name, value in classes.items()}
+            numbers['attributes'] = _attributes(judge, rebuilt, mine)
+            numbers['attributes_of_picture'] = _attributes(judge, image, mine)
+            save_side_by_side(workdir / f'{kind}_{index}.png', [('picture', image), ('inverted', rebuilt)])
+            records.append({'heads': kind, 'head': index, **numbers})
+            print(records[-1], flush=True)
+    return records
+
+
+def _attributes(judge: Judge, image: np.ndarray, classes: dict[str, np.ndarray]) -> float:
+    return accuracy(judge, embed_all(judge, np.clip(image, -1.0, 1.0)[None]), classes)
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown: means and largest values over each kind of heads."""
+    kinds = list(dict.fromkeys(record['heads'] for record in records))
+    lines = ['| | ' + ' | '.join(f'heads of the {kind}' for kind in kinds) + ' |', '| --- |' + ' --- |' * len(kinds)]
+    for name, (heading, form) in COLUMNS.items():
+        cells = []
+        for kind in kinds:
+            values = [record[name] for record in records if record['heads'] == kind]
+            cells.append(f'{np.mean(values):{form}} ({np.min(values):{form}} to {np.max(values):{form}})')
+        lines.append(f'| {heading} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.inversion', description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'inversion.md', help='Markdown file')
+    parser.add_argument('--workdir', type=Path, default=Path('runs/inversion'), help='for pictures')
+    parser.add_argument('--heads', type=int, default=4, help='of each kind')
+    options = parser.parse_args(arguments)
+    records = measure(options.heads, options.workdir)
+    command = 'python -m benchmarks.inversion ' + ' '.join(sys.argv[1:] if arguments is None else arguments)
+    text = (
+        f'# Inversion of heads with known cameras\n\nWritten by `{command.strip()}` ({machine()}): {options.heads} heads '
+        f'of each kind, means (least to largest); what each number is, `benchmarks/inversion.py` says.\n\n'
+        f'{table(records)}\n'
+    )
+    options.output.write_text(text)
+    options.output.with_suffix('.json').write_text(json.dumps(records, indent=2) + '\n')
+    print(text)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
