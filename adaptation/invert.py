@@ -53,7 +53,11 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
     add('--image', type=Path, required=True, metavar='PHOTO')
     add('--workdir', type=Path, metavar='DIR', help='of a run: its adapted generator shows the head as well')
     add('--generator', metavar='S', help='the source, where there is no run or it was moved (the miniature)')
-    add('--clip', metavar='S,S', help="encoders that compare the pictures (the run's, or the miniature's own)")
+    add(
+        '--clip',
+        metavar='S,S',
+        help="encoders that compare (the run's, or the miniature's own); empty: none",
+    )
     add('--output', type=Path, required=True, metavar='DIR')
     add('--crop', default='auto', metavar='C', help='auto (around a face), none (the central square), LEFT,TOP,SIDE')
     add('--space', choices=SPACES, default=SPACES[-1], help='how far the fit goes')

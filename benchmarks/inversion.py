@@ -27,7 +27,7 @@ from adaptation.adapter import load_source
 from adaptation.generation.subjects import Subject
 from adaptation.inputs import encoder_directories
 from adaptation.inversion import Request, ViewReader, invert
-from adaptation.inversion.command import DEFAULT_BLOCK
+from adaptation.inversion.command import default_block
 from adaptation.inversion.pictures import as_photographed, save_side_by_side
 from benchmarks.miniature import ROOT, accuracy
 from eg3d_jax import TriPlaneGenerator
@@ -70,7 +70,7 @@ def measure_one(
     """The numbers of a head, and its reconstruction."""
     generator, reader, encoders = setup
     started = time.perf_counter()
-    found = invert(generator, image, encoders, (DEFAULT_BLOCK,) * len(encoders), Request(align=False), reader=reader)
+    found = invert(generator, image, encoders, tuple(map(default_block, encoders)), Request(align=False), reader=reader)
     seconds = time.perf_counter() - started
     stages = found.numbers['stages']
     errors = np.degrees(np.abs(found.pose[:2] - view))
@@ -132,8 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
     records = measure(options.heads, options.workdir)
     command = 'python -m benchmarks.inversion ' + ' '.join(sys.argv[1:] if arguments is None else arguments)
     text = (
-        f'# Inversion of heads with known cameras\n\nWritten by `{command.strip()}` ({machine()}): {options.heads} heads '
-        f'of each kind, means (least to largest); what each number is, `benchmarks/inversion.py` says.\n\n'
+        f'# Inversion of heads with known cameras\n\nWritten by `{command.strip()}` ({machine()}): {options.heads} '
+        f'heads of each kind, means (least to largest); what each number is, `benchmarks/inversion.py` says.\n\n'
         f'{table(records)}\n'
     )
     options.output.write_text(text)

@@ -24,7 +24,6 @@ from adaptation.inversion.run import Request, invert
 from adaptation.workdir import Workdir
 
 RESULT, NUMBERS = 'inversion.safetensors', 'inversion.json'
-DEFAULT_BLOCK = 1  # whose tokens are compared, where no run says
 FILM_FORMAT = 'mp4'
 
 
@@ -102,14 +101,14 @@ def _fit(flags: argparse.Namespace, photo: Photo, source: Subject) -> Inversion:
 def _encoders(flags: argparse.Namespace) -> tuple[tuple[clip_jax.Clip, ...], tuple[int, ...]]:
     """The encoders that are named, those of the run, or the miniature's for the miniature."""
     named: str | None = flags.clip
-    layers: tuple[int, ...] = (DEFAULT_BLOCK,)
+    layers: tuple[int, ...] = ()
     settings = None if flags.workdir is None else Workdir(flags.workdir).config
     if named is None and settings is not None and settings.exists():
         config = read_config(read_json(settings))
         named, layers = config.clip, config.clip_layers
     if named is None and flags.generator in (None, MINIATURE):
         named = MINIATURE
-    if named is None:
+    if not named:
         print('colours alone are compared: name encoders by --clip for better likeness')
         return (), ()
     try:
@@ -119,7 +118,14 @@ def _encoders(flags: argparse.Namespace) -> tuple[tuple[clip_jax.Clip, ...], tup
         raise ConfigError([f'--clip: {error}']) from None
     for encoder in encoders:
         del encoder.text_model, encoder.text_projection
+    if not layers:
+        layers = tuple(default_block(encoder) for encoder in encoders)
     return encoders, layers if len(layers) == len(encoders) else layers[:1] * len(encoders)
+
+
+def default_block(encoder: clip_jax.Clip) -> int:
+    """Whose tokens are compared where no run says: the paper's fourth of twelve, in proportion, counted from 0."""
+    return max(0, round(encoder.config.vision.layers / 3) - 1)
 
 
 def _draw(flags: argparse.Namespace, photo: Photo, found: Inversion, subjects: list[Subject]) -> None:

@@ -2,7 +2,7 @@
 
 Regularised least squares over small renderings of random heads from random views; nothing is trained beforehand.
 
-N renderings, h side of one.
+N renderings, F numbers of one, S side of a photograph.
 """
 
 from typing import NamedTuple
@@ -49,7 +49,7 @@ class ViewReader:
 
 def _examples(
     generator: TriPlaneGenerator, side: int, camera: CameraConfig
-) -> tuple[Float[np.ndarray, 'N h*h*3'], Float[np.ndarray, 'N 2']]:
+) -> tuple[Float[np.ndarray, 'N F'], Float[np.ndarray, 'N 2']]:
     """Renderings of random heads, and their views."""
     random, look = np.random.default_rng(SEED), make_look(side)
     seen, views = [], []
