@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 PACKAGES = ['eg3d_jax', 'clip_jax', 'adaptation', 'convert', 'miniature']
 
+VIEW = ['viser>=1.0,<2']  # the interactive viewer
 CONVERT = ['openai-clip>=1.0.1', 'torch>=2.6']  # CLIP's vocabulary; writing .pt files. Reading needs neither
 
 setup(
@@ -44,8 +45,10 @@ setup(
     ],
     extras_require={
         'convert': CONVERT,
+        'view': VIEW,
         'dev': [
             *CONVERT,
+            *VIEW,
             'beartype>=0.21',
             'mypy>=1.17',
             'playwright>=1.55',

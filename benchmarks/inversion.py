@@ -32,6 +32,7 @@ from adaptation.inversion.pictures import as_photographed, save_side_by_side
 from benchmarks.miniature import ROOT, accuracy
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
+from eg3d_jax.huge_pages import restart_with_huge_pages
 from miniature import world
 from miniature.judge import Judge, embed_all, load_judge
 from miniature.training import machine
@@ -143,4 +144,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    restart_with_huge_pages()
     sys.exit(main())

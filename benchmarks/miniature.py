@@ -59,6 +59,7 @@ from benchmarks.ground_truth import (
 from benchmarks.target_domain import Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
+from eg3d_jax.huge_pages import restart_with_huge_pages
 from miniature import world
 from miniature.judge import Judge, embed_all, load_judge
 from miniature.references import HEADS, VALIDATION_HEADS, draw
@@ -358,4 +359,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    restart_with_huge_pages()
     sys.exit(main())

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.miniature import ROOT, STYLES, Job, Setup, config_of, measure
+from eg3d_jax.huge_pages import restart_with_huge_pages
 from miniature.references import VALIDATION_HEADS
 from miniature.training import machine
 
@@ -177,4 +178,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    restart_with_huge_pages()
     sys.exit(main())
