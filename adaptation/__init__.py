@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adaptation.generation.meshes import mesh
     from adaptation.generation.pictures import pictures
     from adaptation.generation.strength import at_strength
+    from adaptation.inversion import Inversion, invert, load_inversion
     from adaptation.mixing import mix_adapters
     from adaptation.train import run
 
@@ -27,10 +28,13 @@ __all__ = [
     'AdapterError',
     'ConfigError',
     'Interrupted',
+    'Inversion',
     'at_strength',
     'default_config',
     'film',
+    'invert',
     'load_adapted',
+    'load_inversion',
     'losses',
     'mesh',
     'mix_adapters',
@@ -48,10 +52,13 @@ _MODULES = {
     'AdapterError': 'adapter',
     'ConfigError': 'errors',
     'Interrupted': 'errors',
+    'Inversion': 'inversion',
     'at_strength': 'generation.strength',
     'default_config': 'config',
     'film': 'generation.films',
+    'invert': 'inversion',
     'load_adapted': 'adapter',
+    'load_inversion': 'inversion',
     'mesh': 'generation.meshes',
     'pictures': 'generation.pictures',
     'mix_adapters': 'mixing',
