@@ -60,7 +60,9 @@ def domain_constants(
 ) -> DomainConstants:
     """The constants of a run, from the guides and the factors of each domain."""
     each = list(zip(*guides, strict=True))  # of each encoder, the guides of all domains
-    tokens = tuple(jnp.stack([guide.reference_tokens for guide in group if guide.reference_tokens is not None]) for group in each)
+    tokens = tuple(
+        jnp.stack([guide.reference_tokens for guide in group if guide.reference_tokens is not None]) for group in each
+    )
     directions = tuple(jnp.stack([guide.domain_direction for guide in group]) for group in each)
     names = vars(LossFactors())
     stacked = {name: jnp.asarray([getattr(factor, name) for factor in factors], jnp.float32) for name in names}
