@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from adaptation.config import MINIATURE, flatten
-from adaptation.domains import DomainError, code_of, domain_leaves, misfitting
+from adaptation.domain_codes import DomainError, code_of
+from adaptation.domains import domain_leaves, misfitting
 from adaptation.errors import AdaptationError
 from adaptation.files import read_json, replacing, write_json
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
