@@ -55,10 +55,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     workdir, output = options.workdir, options.output
     if workdir is not None and not workdir.is_dir():
         raise ConfigError([f'--workdir: there is no directory {workdir}: give that of a run'])
-    needing_adapter = {'source': options.source, 'strength': options.strength, 'domain': options.domain}
-    for flag, given in ((f'--{name}', value not in (None, False)) for name, value in needing_adapter.items()):
+    asked = {'source': options.source, 'strength': options.strength is not None, 'domain': options.domain is not None}
+    for flag, given in asked.items():
         if given and workdir is None:
-            raise ConfigError([f'{flag}: only an adapted generator has one: give --workdir as well'])
+            raise ConfigError([f'--{flag}: only an adapted generator has one: give --workdir as well'])
     if options.strength is None:
         options.strength = 1.0
     if output is None:

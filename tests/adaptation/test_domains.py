@@ -17,8 +17,8 @@ import eg3d_jax
 from adaptation import AdapterError, ConfigError, load_adapted, train
 from adaptation.adapter import load_domains, load_leaves
 from adaptation.config import AdaptationConfig, LossFactors, read_config
-from adaptation.domain_step import domain_constants, make_domain_step
 from adaptation.domain_codes import DomainError, code_of, parse_code
+from adaptation.domain_step import domain_constants, make_domain_step
 from adaptation.domains import domain_leaves, first_leaves, misfitting
 from adaptation.errors import Interrupted
 from adaptation.guidance import domain_guides, make_guides
