@@ -4,9 +4,9 @@
         [--output=docs/several_domains.md] [--samples=256] [--validation]
 
 The joint run is configs/three_styles.py, on the first reference of each style of the quality record
-(`benchmarks.miniature`, which has the metrics' definitions); each separate run is that record's first run of its style,
+(`benchmarks.miniature`, which has the metrics' definitions); each separate run is that record's first of its style,
 found in --separate or else done there. Both are measured on the same heads. --validation takes the heads and references
-that settings are chosen on. Writes the table and a JSON of all numbers beside it. Runs that are done are not done again.
+that settings are chosen on. Writes the table and a JSON of all numbers beside it. Runs that are done are found again.
 """
 
 from __future__ import annotations
