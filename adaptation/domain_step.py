@@ -75,12 +75,12 @@ def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainSt
 
     The metrics are means over the domains.
     """
-    transformation = optimizer(phase)
     weights = phase.settings.weights
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, constants: DomainConstants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         source, indices = constants.source, jnp.arange(domains)
+        transformation = optimizer(phase.settings.learning_rate)
         batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
         advance = partial(advance_stages, batch=batch, phase=phase, psi=sampling.truncation_psi)
 
