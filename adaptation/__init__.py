@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptation import losses
-    from adaptation.adapter import AdapterError, load_adapted, save_adapter
+    from adaptation.adapter import AdapterError, load_adapted, load_domains, save_adapter
     from adaptation.config import AdaptationConfig, default_config, read_config
+    from adaptation.domain_images import images_of_codes
+    from adaptation.domains import domain_leaves
     from adaptation.errors import AdaptationError, ConfigError, Interrupted
     from adaptation.generation.films import film
     from adaptation.generation.mesh_files import save_mesh
@@ -29,8 +31,11 @@ __all__ = [
     'Interrupted',
     'at_strength',
     'default_config',
+    'domain_leaves',
     'film',
+    'images_of_codes',
     'load_adapted',
+    'load_domains',
     'losses',
     'mesh',
     'mix_adapters',
@@ -50,8 +55,11 @@ _MODULES = {
     'Interrupted': 'errors',
     'at_strength': 'generation.strength',
     'default_config': 'config',
+    'domain_leaves': 'domains',
     'film': 'generation.films',
+    'images_of_codes': 'domain_images',
     'load_adapted': 'adapter',
+    'load_domains': 'adapter',
     'mesh': 'generation.meshes',
     'pictures': 'generation.pictures',
     'mix_adapters': 'mixing',

@@ -111,8 +111,7 @@ def _draw_strip(source: 'TriPlaneGenerator', flags: 'argparse.Namespace') -> Pat
     import numpy as np
 
     from adaptation.adapter import load_domains
-    from adaptation.domains import domain_leaves
-    from adaptation.leaves import with_leaves
+    from adaptation.domain_images import images_of_codes
     from adaptation.samples import save_picture
     from adaptation.step import frontal_cameras
     from adaptation.strips import compose, draw
@@ -126,12 +125,14 @@ def _draw_strip(source: 'TriPlaneGenerator', flags: 'argparse.Namespace') -> Pat
     camera = source.config.camera
     z = jnp.asarray(latents(flags.seeds, source.config.z_dim))
     shares = np.linspace(0.0, 1.0, flags.columns)
-    codes = [jnp.asarray((1 - share) * ends[0] + share * ends[1], jnp.float32) for share in shares]
-    generators = [source, *(with_leaves(source, domain_leaves(leaves, code)) for code in codes)]
-    conditioning = frontal_cameras(len(z), camera)
-    drawn = [draw(each, each.mapping(z, conditioning), camera, min(BATCH, len(z))) for each in generators]
+    codes = jnp.asarray((1 - shares)[:, None] * ends[0] + shares[:, None] * ends[1], jnp.float32)
+    frontal = frontal_cameras(len(z), camera)
+    own = draw(source, source.mapping(z, frontal), camera, min(BATCH, len(z)))
+    latent, looking = (jnp.repeat(array, len(codes), axis=0) for array in (z, frontal))
+    images = np.asarray(images_of_codes(source, leaves, jnp.tile(codes, (len(z), 1)), latent, looking, looking))
+    images = images.reshape(len(z), len(codes), *images.shape[1:])  # [N codes, S, S, 3] -> [N, codes, S, S, 3]
     columns = ['source', first, *(f'{share:.0%} {last}' for share in shares[1:-1]), last]
-    rows = [list(row) for row in zip(*drawn, strict=True)]
+    rows = [[first_image, *row] for first_image, row in zip(own, images, strict=True)]
     save_picture(flags.output / STRIP_FILE, compose(rows, columns, [f'seed {seed}' for seed in flags.seeds]))
     return flags.output / STRIP_FILE
 
