@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptation import losses
-    from adaptation.adapter import AdapterError, load_adapted, save_adapter
+    from adaptation.adapter import AdapterError, load_adapted, load_domains, save_adapter
     from adaptation.config import AdaptationConfig, default_config, read_config
+    from adaptation.domain_images import images_of_codes
+    from adaptation.domains import domain_leaves
     from adaptation.errors import AdaptationError, ConfigError, Interrupted
     from adaptation.generation.films import film
     from adaptation.generation.mesh_files import save_mesh
@@ -31,9 +33,12 @@ __all__ = [
     'Inversion',
     'at_strength',
     'default_config',
+    'domain_leaves',
     'film',
+    'images_of_codes',
     'invert',
     'load_adapted',
+    'load_domains',
     'load_inversion',
     'losses',
     'mesh',
@@ -55,9 +60,12 @@ _MODULES = {
     'Inversion': 'inversion',
     'at_strength': 'generation.strength',
     'default_config': 'config',
+    'domain_leaves': 'domains',
     'film': 'generation.films',
+    'images_of_codes': 'domain_images',
     'invert': 'inversion',
     'load_adapted': 'adapter',
+    'load_domains': 'adapter',
     'load_inversion': 'inversion',
     'mesh': 'generation.meshes',
     'pictures': 'generation.pictures',

@@ -4,7 +4,7 @@
 published names; `adapter.json` beside it says which source they belong to, by a hash of its weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from adaptation.config import MINIATURE, flatten
+from adaptation.domain_codes import DomainError, code_of
+from adaptation.domains import domain_leaves, misfitting
 from adaptation.errors import AdaptationError
 from adaptation.files import read_json, replacing, write_json
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
@@ -24,47 +26,90 @@ from eg3d_jax import CheckpointError, TriPlaneGenerator, load_generator
 WEIGHTS_FILE = 'adapter.safetensors'
 INFO_FILE = 'adapter.json'
 FORMAT = 1
+DOMAINS_FORMAT = 2  # of several domains: shared leaves and what each domain adds, see adaptation.domains
 
 
 class AdapterError(AdaptationError):
     """An adapter that is missing, damaged, or of another generator."""
 
 
-def load_adapted(source: TriPlaneGenerator | str | Path, adapter: str | Path) -> TriPlaneGenerator:
+def load_adapted(
+    source: TriPlaneGenerator | str | Path, adapter: str | Path, domain: str | Mapping[str, float] | None = None
+) -> TriPlaneGenerator:
     """The adapted generator.
 
     Args:
         source: the generator that was adapted, what `load_source` takes, or 'miniature'. It is not changed.
         adapter: an `adapter.safetensors` with its `adapter.json` beside it, or the directory of both.
+        domain: of an adapter of several domains, a name, or weights of names, in a dictionary or as
+            'sketch:0.5,ukiyoe:0.5'.
 
     Raises:
-        AdapterError: the adapter is missing or damaged, or was made from another generator.
+        AdapterError: the adapter is missing or damaged, was made from another generator, or has no such domain.
         eg3d_jax.CheckpointError: the source directory holds no generator.
     """
     generator = source if isinstance(source, TriPlaneGenerator) else load_source(source)
-    return with_leaves(generator, load_leaves(generator, adapter))
+    return with_leaves(generator, load_leaves(generator, adapter, domain))
 
 
-def load_leaves(generator: TriPlaneGenerator, adapter: str | Path) -> dict[str, Array]:
+def load_leaves(
+    generator: TriPlaneGenerator, adapter: str | Path, domain: str | Mapping[str, float] | None = None
+) -> dict[str, Array]:
     """The adapted leaves of an adapter, by name.
 
     Args:
         generator: the source.
-        adapter: as for `load_adapted`.
+        adapter, domain: as for `load_adapted`.
 
     Raises:
-        AdapterError: the adapter is missing or damaged, or was made from another generator.
+        AdapterError: the adapter is missing or damaged, was made from another generator, or has no such domain.
     """
-    directory = Path(adapter)
-    directory = directory.parent if directory.suffix == '.safetensors' else directory
+    leaves, domains = _load(generator, adapter)
+    directory = _directory(adapter)
+    if not domains:
+        if domain is not None:
+            raise AdapterError(f'{directory} holds one style alone: leave the domain out.')
+        return leaves
+    if domain is None:
+        raise AdapterError(
+            f'{directory} holds several domains ({", ".join(domains)}): name one by domain (--domain where a command '
+            'has it), or take one out with python -m adaptation.domain.'
+        )
+    try:
+        return domain_leaves(leaves, jnp.asarray(code_of(domain, domains)))
+    except DomainError as error:
+        raise AdapterError(f'{directory}: {error}') from None
+
+
+def load_domains(generator: TriPlaneGenerator, adapter: str | Path) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The leaves of an adapter of several domains, as `adaptation.domains.domain_leaves` takes them, and their names.
+
+    Raises:
+        AdapterError: the adapter is missing or damaged, was made from another generator, or holds one style alone.
+    """
+    leaves, domains = _load(generator, adapter)
+    if not domains:
+        raise AdapterError(f'{_directory(adapter)} holds one style alone: name an adapter of several domains.')
+    return leaves, domains
+
+
+def _directory(adapter: str | Path) -> Path:
+    path = Path(adapter)
+    return path.parent if path.suffix == '.safetensors' else path
+
+
+def _load(generator: TriPlaneGenerator, adapter: str | Path) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """What the weights file holds, checked, and the names of the domains; none: there is one style."""
+    directory = _directory(adapter)
     info = _read_info(directory / INFO_FILE)
     _check_source(directory, info, generator)
-    leaves = _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator))
+    domains = tuple(info['domains']) if info['format'] == DOMAINS_FORMAT else ()
+    leaves = _read_leaves(directory / WEIGHTS_FILE, named_leaves(generator), len(domains))
     if missing := sorted(set(info['leaves']) - set(leaves)):
         raise AdapterError(f'{directory / WEIGHTS_FILE} lacks {", ".join(missing)}: copy both files of the run again.')
     if surplus := sorted(set(leaves) - set(info['leaves'])):
         raise AdapterError(f'{directory / INFO_FILE} knows nothing of {", ".join(surplus)}: copy both files again.')
-    return leaves
+    return leaves, domains
 
 
 def save_adapter(
@@ -73,6 +118,7 @@ def save_adapter(
     adapted: Mapping[str, Array],
     source_hash: str,
     training: Mapping[str, Any],
+    domains: Sequence[str] = (),
 ) -> None:
     """Writes both files, each atomically.
 
@@ -80,6 +126,7 @@ def save_adapter(
         adapted: the adapted leaves by name.
         source_hash: the source's `fingerprint`.
         training: what else the adapter.json is to say, such as the number of steps done.
+        domains: of several, their names, in the order of the leaves' first axes.
 
     Raises:
         AdapterError: the disk is full, or the like; an earlier adapter is left as it was.
@@ -90,7 +137,8 @@ def save_adapter(
         except SafetensorError as error:
             raise AdapterError(f'cannot write {directory / WEIGHTS_FILE}: {error}. Is the disk full?') from None
     source_info = {'hash': source_hash, 'config': source.config.to_dict()}
-    write_json(directory / INFO_FILE, {'format': FORMAT, **training, 'leaves': sorted(adapted), 'source': source_info})
+    kind = {'format': DOMAINS_FORMAT, 'domains': list(domains)} if domains else {'format': FORMAT}
+    write_json(directory / INFO_FILE, {**kind, **training, 'leaves': sorted(adapted), 'source': source_info})
 
 
 def load_source(source: str | Path) -> TriPlaneGenerator:
@@ -119,7 +167,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise AdapterError(f'cannot read {path}: {error.strerror}') from None
     except ValueError as error:
         raise AdapterError(str(error)) from None
-    if not isinstance(info, dict) or info.get('format') != FORMAT or not _is_complete(info):
+    if not isinstance(info, dict) or info.get('format') not in (FORMAT, DOMAINS_FORMAT) or not _is_complete(info):
         raise AdapterError(f'{path} is no adapter of format {FORMAT}.')
     return info
 
@@ -132,7 +180,12 @@ def _is_complete(info: dict[str, Any]) -> bool:
         and isinstance(source, dict)
         and 'hash' in source
         and isinstance(source.get('config'), dict)
+        and (info['format'] == FORMAT or _are_names(info.get('domains')))
     )
+
+
+def _are_names(domains: Any) -> bool:
+    return isinstance(domains, list) and bool(domains) and all(isinstance(name, str) for name in domains)
 
 
 def _check_source(directory: Path, info: dict[str, Any], generator: TriPlaneGenerator) -> None:
@@ -147,12 +200,15 @@ def _check_source(directory: Path, info: dict[str, Any], generator: TriPlaneGene
     )
 
 
-def _read_leaves(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
+def _read_leaves(path: Path, expected: Mapping[str, Array], domains: int) -> dict[str, Array]:
     try:
         leaves = load_file(path)
     except (SafetensorError, OSError) as error:
         raise AdapterError(f'cannot read {path}: it is missing, damaged or cut short ({error}).') from None
-    misfits = [name for name, leaf in leaves.items() if name not in expected or expected[name].shape != leaf.shape]
+    if domains:
+        misfits = misfitting(leaves, expected, domains)
+    else:
+        misfits = [name for name, leaf in leaves.items() if name not in expected or expected[name].shape != leaf.shape]
     if misfits:
         raise AdapterError(f'{path} does not fit the generator: {", ".join(sorted(misfits))}.')
     return {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}

@@ -35,6 +35,23 @@ class ReferenceConfig:
 
 
 @dataclass(frozen=True)
+class LossFactors:
+    """What a domain multiplies each phase's weights by."""
+
+    dir: float = 1.0
+    dis: float = 1.0
+    istr: float = 1.0
+    fstr: float = 1.0
+
+
+@dataclass(frozen=True)
+class DomainConfig(ReferenceConfig):
+    """One of several target domains: its picture, and what its losses count."""
+
+    factors: LossFactors = field(default_factory=LossFactors)
+
+
+@dataclass(frozen=True)
 class CameraOverrides:
     """The distribution of training cameras; None leaves what the generator's own config says."""
 
@@ -105,6 +122,8 @@ class AdaptationConfig:
         3,
     )  # blocks whose tokens are compared, from 0: one for all encoders or one for each
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    references: dict[str, DomainConfig] = field(default_factory=dict)  # by domain: several styles in one generator
+    domain_rank: int = 8  # of what each domain adds to a matrix or kernel that all domains share
     target_text: str = ''  # what the target domain is called, such as 'a pencil sketch of a head'; empty: no text
     source_text: str = ''  # what the source domain is called, such as 'a photo of a head'
     prompt_templates: tuple[str, ...] = PLAIN_TEMPLATES  # what both texts are written into; see adaptation.templates
@@ -133,6 +152,11 @@ class AdaptationConfig:
     def has_image(self) -> bool:
         """Whether a reference picture guides the run."""
         return bool(self.reference.image)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The names of the domains, sorted; empty: there is one reference or text."""
+        return tuple(sorted(self.references))
 
     @property
     def has_text(self) -> bool:
@@ -284,6 +308,7 @@ def _check(config: AdaptationConfig) -> list[str]:
     require(bool(config.generator), 'generator', f'is not set; give a checkpoint directory, or {MINIATURE!r}')
     require(all(config.clip_directories), 'clip', 'is not set; give checkpoint directories, separated by commas')
     _check_guidance(config, problems)
+    _check_domains(config, problems)
     require(
         len(config.clip_layers) in (1, config.encoders),
         'clip_layers',
@@ -308,7 +333,7 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
     require = problems.require
     target, source = config.target_text, config.source_text
     require(
-        config.has_image or bool(target or source),
+        config.has_image or bool(target or source or config.references),
         'reference.image',
         'is not set; give the file of the reference picture, or a target_text and a source_text',
     )
@@ -330,6 +355,25 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
             f'phases.{name}.weights.dis',
             'must be 0 where texts alone guide: it compares with the patches of a reference.image',
         )
+
+
+def _check_domains(config: AdaptationConfig, problems: _Problems) -> None:
+    require = problems.require
+    require(config.domain_rank >= 1, 'domain_rank', 'must be at least 1')
+    if not config.references:
+        return
+    require(len(config.references) > 1, 'references', 'is one domain alone; give it as reference.image')
+    require(not config.has_image, 'reference.image', 'is set beside references; give one or the other')
+    require(not config.has_text, 'target_text', 'is set beside references; texts guide one domain alone')
+    for name, domain in config.references.items():
+        require(
+            re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name) is not None,
+            'references',
+            f'{name!r} is no name of a domain: letters, digits and underscores, a letter first',
+        )
+        require(bool(domain.image), f'references.{name}.image', 'is not set; give the file of the reference picture')
+        for loss, factor in vars(domain.factors).items():
+            require(factor >= 0, f'references.{name}.factors.{loss}', 'must not be negative')
 
 
 def _check_camera(camera: CameraOverrides, problems: _Problems) -> None:

@@ -84,7 +84,7 @@ def _edit(arguments: Sequence[str]) -> None:
         source = load_source(flags.source or generator_of(flags.workdir))
     except CheckpointError as error:
         raise AdaptationError(f'the source cannot be loaded: {error}') from None
-    adapted = load_adapted(source, flags.workdir)
+    adapted = load_adapted(source, flags.workdir, flags.domain)
     readers: tuple[Reader, ...] = ()
     if any(edit.component is None for edit in edits):
         clip = flags.clip or (config.clip if config else MINIATURE)
@@ -108,6 +108,7 @@ def _parse(arguments: Sequence[str]) -> 'argparse.Namespace':
     add('--seeds', default='0-3', metavar='N-N', help="of the heads: '7', '0-15', '3,5,8' (default 0-3)")
     add('--output', type=Path, required=True, metavar='DIR', help='where the strips are written')
     add('--source', metavar='S', help='the generator that was adapted (default: the one that the run names)')
+    add('--domain', metavar='NAME', help="of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'")
     add('--clip', metavar='S,S', help='encoders that read the texts (default: those of the run)')
     add('--template', metavar='T', help="what a text is put into at {}, such as 'a photo of a head with {}'")
     add('--neutral', metavar='T', help="what an edit is compared with, such as 'a photo of a head'")

@@ -1,7 +1,7 @@
 """Draws heads with a generator: pictures and depth maps, films, meshes.
 
     python -m adaptation.generate --workdir=runs/sketch --seeds=0-15 --views=3 --output=heads [--source] [--depth]
-        [--video=turntable|interpolation] [--mesh] [--strength=0.5] ...
+        [--video=turntable|interpolation] [--mesh] [--strength=0.5] [--domain=sketch] ...
 
 Without --workdir, a generator alone is drawn: --generator, or the miniature. Exit codes: 0 done, 1 failed, 2 arguments
 refused, 130 interrupted.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from adaptation.domain_codes import DomainError, parse_code
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.generation import defaults
 from adaptation.generation.seeds import FORMS, parse_seeds
@@ -54,9 +55,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     workdir, output = options.workdir, options.output
     if workdir is not None and not workdir.is_dir():
         raise ConfigError([f'--workdir: there is no directory {workdir}: give that of a run'])
-    for flag, given in (('--source', options.source), ('--strength', options.strength is not None)):
+    asked = {'source': options.source, 'strength': options.strength is not None, 'domain': options.domain is not None}
+    for flag, given in asked.items():
         if given and workdir is None:
-            raise ConfigError([f'{flag}: only an adapted generator has one: give --workdir as well'])
+            raise ConfigError([f'--{flag}: only an adapted generator has one: give --workdir as well'])
     if options.strength is None:
         options.strength = 1.0
     if output is None:
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--generator', metavar='S', help='what is drawn without --workdir, or the source of the run if it was moved')
     add('--source', action='store_true', help="the run's source as well, beside the adapted generator")
     add('--strength', type=_number(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
+    add('--domain', type=_domain, metavar='NAME', help="of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'")
     add('--seeds', type=_seeds, default=tuple(range(16)), metavar='SEEDS', help=f'of the heads (0-15): {FORMS}')
     add(
         '--truncation',
@@ -186,6 +189,13 @@ def _seeds(text: str) -> tuple[int, ...]:
         return parse_seeds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _domain(text: str) -> dict[str, float]:
+    try:
+        return parse_code(text)
+    except DomainError as error:
+        raise argparse.ArgumentTypeError(str(error).removesuffix('.')) from None
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:

@@ -82,6 +82,32 @@ def make_guides(
     )
 
 
+def domain_guides(
+    encoders: Iterable[clip_jax.Clip],
+    layers: Iterable[int],
+    references: Sequence[Float[Array, '_ _ 3']],
+    source_images: Iterable[Float[Array, 'N H W 3']] = (),
+) -> list[tuple[Guide, ...]]:
+    """Guides for several reference pictures, for each as `make_guides` makes them; the images are walked through once.
+
+    Raises:
+        ValueError: no reference.
+    """
+    if not references:
+        raise ValueError('give at least one reference')
+    encoders, layers = tuple(encoders), tuple(layers)
+    first = _picture_guides(encoders, layers, references[0], source_images)
+    embedded = [_picture_guides(encoders, layers, reference, ()) for reference in references]  # directions from 0
+    means = [at.domain_direction - guide.domain_direction for at, guide in zip(embedded[0], first, strict=True)]
+    return [
+        tuple(
+            replace(guide, domain_direction=guide.domain_direction - mean)
+            for guide, mean in zip(guides, means, strict=True)
+        )
+        for guides in embedded
+    ]
+
+
 def _mixed(picture: Float[Array, 'D'], text: Float[Array, 'D'], text_weight: float) -> Float[Array, 'D']:
     return (1 - text_weight) * _unit(picture) + text_weight * _unit(text)
 

@@ -6,7 +6,7 @@ D channels of an embedding.
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 import clip_jax
 from adaptation.adapter import load_source
-from adaptation.config import MINIATURE, AdaptationConfig
+from adaptation.config import MINIATURE, AdaptationConfig, ReferenceConfig
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint
 from adaptation.prompts import prompt_problems, text_direction
@@ -34,10 +34,11 @@ class Inputs:
         generator: the source generator.
         encoders: CLIP models without their text towers.
         layers: for each encoder, the block whose tokens are compared.
-        reference: the picture, square, in [-1, 1]; None where texts alone guide.
+        reference: the picture, square, in [-1, 1]; None where texts alone or several references guide.
         text_directions: for each encoder, the direction of the texts; None where the picture alone guides.
         camera: the distribution of the training cameras.
         hashes: a hash of each input by the config field that names it.
+        references: where there are several domains, the picture of each, in the order of their names.
     """
 
     generator: TriPlaneGenerator
@@ -47,6 +48,7 @@ class Inputs:
     text_directions: tuple[Float[Array, 'D'], ...] | None
     camera: CameraConfig
     hashes: dict[str, str]
+    references: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def load_inputs(config: AdaptationConfig) -> Inputs:
@@ -55,7 +57,8 @@ def load_inputs(config: AdaptationConfig) -> Inputs:
     Raises:
         ConfigError: what cannot be read or does not fit, by the name of its field.
     """
-    reference = _load_reference(config) if config.has_image else None
+    reference = _load_reference(config.reference, 'reference') if config.has_image else None
+    references = {name: _load_reference(config.references[name], f'references.{name}') for name in config.domains}
     try:
         generator = load_source(config.generator)
     except CheckpointError as error:
@@ -68,9 +71,14 @@ def load_inputs(config: AdaptationConfig) -> Inputs:
     hashes = {
         'generator': fingerprint(generator),
         'clip': ' '.join(fingerprint(clip) for clip in encoders),
-        'reference.image': '' if reference is None else hashlib.sha256(reference.tobytes()).hexdigest(),
+        'reference.image': '' if reference is None else _hash(reference),
+        **{f'references.{name}.image': _hash(picture) for name, picture in references.items()},
     }
-    return Inputs(generator, encoders, layers, reference, text_directions, camera, hashes)
+    return Inputs(generator, encoders, layers, reference, text_directions, camera, hashes, references)
+
+
+def _hash(picture: np.ndarray) -> str:
+    return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def find_file(path: str) -> Path:
@@ -78,19 +86,20 @@ def find_file(path: str) -> Path:
     return Path(path) if Path(path).exists() else PROJECT / path
 
 
-def _load_reference(config: AdaptationConfig) -> Float[np.ndarray, 'R R 3']:
-    path = find_file(config.reference.image)
+def _load_reference(settings: ReferenceConfig, name: str) -> Float[np.ndarray, 'R R 3']:
+    """The picture that the config's field of this name describes."""
+    path = find_file(settings.image)
     if not path.exists():
-        raise ConfigError([f'config.reference.image: there is no file {config.reference.image}'])
+        raise ConfigError([f'config.{name}.image: there is no file {settings.image}'])
     try:
-        picture = clip_jax.load_image(path, config.reference.crop)
+        picture = clip_jax.load_image(path, settings.crop)
     except clip_jax.ImageError as error:
-        raise ConfigError([f'config.reference: {error}']) from None
+        raise ConfigError([f'config.{name}: {error}']) from None
     side = picture.shape[0]
     if side < SMALLEST_REFERENCE:
         raise ConfigError(
             [
-                f'config.reference: the short side of {path} or of its crop is {side} pixels; '
+                f'config.{name}: the short side of {path} or of its crop is {side} pixels; '
                 f'give a picture of at least {SMALLEST_REFERENCE}'
             ]
         )

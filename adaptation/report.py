@@ -133,6 +133,10 @@ def write_report(options: Options, *, quiet: bool = False) -> Path:
     from adaptation.reporting.records import read_record
 
     record = read_record(options.workdir)
+    if record.config.references:
+        raise ConfigError(
+            [f'--workdir: {options.workdir} adapted to several domains, and a report shows one: look at its samples.']
+        )
     measured = options.workdir / EVALUATION if options.evaluation is None else options.evaluation
     wanted = options.evaluation is not None or (measured / FILE).exists()
     evaluation = read_evaluation(measured) if wanted else None

@@ -3,7 +3,7 @@
 N batch, Z channels of z, H heads, V views, S and R sides of an image in pixels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -76,19 +76,26 @@ class SampleGrid:
         self._source_row = partial(self._row, source)
         self._drawn_source: Float[np.ndarray, 'H V S S 3'] | None = None
 
-    def draw(self, adapted: TriPlaneGenerator, stopped: Callable[[], bool] = lambda: False) -> np.ndarray | None:
+    def draw(
+        self,
+        adapted: TriPlaneGenerator,
+        stopped: Callable[[], bool] = lambda: False,
+        reference: Float[np.ndarray, 'R R 3'] | None = None,
+    ) -> np.ndarray | None:
         """The picture [rows, columns, 3] uint8: the reference at the left, source heads above adapted ones.
 
         Args:
             adapted: the adapted generator.
             stopped: asked before each batch; where it says yes, nothing more is drawn and None is returned.
+            reference: shown in place of the grid's own.
         """
         if self._drawn_source is None:
             self._drawn_source = self._source_row(stopped)
         if self._drawn_source is None:
             return None
         row = self._row(adapted, stopped)
-        return None if row is None else compose(self._reference, self._drawn_source, row)
+        shown = self._reference if reference is None else reference
+        return None if row is None else compose(shown, self._drawn_source, row)
 
     def _row(self, generator: TriPlaneGenerator, stopped: Callable[[], bool]) -> Float[np.ndarray, 'H V S S 3'] | None:
         drawn = []
@@ -123,15 +130,23 @@ def compose(
     return np.concatenate([tile(reference, reference_side(side)), *heads], axis=1)
 
 
+def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures [rows, columns, 3] uint8 of one width, one below the other."""
+    gap = np.full((GAP, pictures[0].shape[1], 3), PAPER, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, gap)][:-1])
+
+
 def reference_side(image_side: int) -> int:
     """Side in pixels at which the reference is shown beside images of this side: two rows and the gap between."""
     return 2 * min(image_side, LARGEST_TILE) + GAP
 
 
 def target_picture(inputs: Inputs, config: AdaptationConfig) -> Float[np.ndarray, 'S S 3']:
-    """What shows the target of a run: the reference, or else the texts."""
+    """What shows the target of a run: the reference, the first of several, or else the texts."""
     if inputs.reference is not None:
         return inputs.reference
+    if inputs.references:
+        return next(iter(inputs.references.values()))
     side = reference_side(inputs.generator.config.image_resolution)
     return prompt_picture(config.target_text, config.source_text, side)
 

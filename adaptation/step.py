@@ -146,18 +146,18 @@ def _make_program(
     ) -> tuple[TrainState, Metrics]:
         source, transformation = constants.source, optimizer(numbers.learning_rate)
         batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
-        advance = partial(_advance, batch=batch, phase=phase, psi=sampling.truncation_psi)
+        advance = partial(advance_stages, batch=batch, phase=phase, psi=sampling.truncation_psi)
 
-        stop = _last_stage(weights)
+        stop = last_stage(weights)
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
         fixed = advance(with_leaves(source, state.adapted), shared, phase.first_trained)
-        origins = _encode(source_stages, constants.guides, embed=bool(weights.dir), tokens=bool(weights.istr))
+        origins = encode_stages(source_stages, constants.guides, embed=bool(weights.dir), tokens=bool(weights.istr))
 
         def objective(trained: Leaves) -> tuple[Array, Metrics]:
             generator = with_leaves(source, {**state.adapted, **trained})
             adapted = advance(generator, fixed, stop)
-            values = _losses(adapted, source_stages, origins, constants.guides, weights)
+            values = stage_losses(adapted, source_stages, origins, constants.guides, weights)
             weighted = [numbers.weights[name] * value for name, value in values.items()]
             return sum(weighted, jnp.zeros(())), values
 
@@ -180,12 +180,12 @@ def _make_program(
     return program
 
 
-def _last_stage(weights: LossWeights) -> int:
+def last_stage(weights: LossWeights) -> int:
     """How far images have to go: feature images are enough for the feature structure alone."""
     return 1 + (IMAGE if weights.dir or weights.dis or weights.istr else FEATURES)
 
 
-def _advance(
+def advance_stages(
     generator: TriPlaneGenerator, done: Stages, stop: int, *, batch: Batch, phase: Phase, psi: float
 ) -> Stages:
     """Takes a batch from where it is through the stages before `stop`."""
@@ -208,14 +208,14 @@ def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phas
     raise ValueError(f'an image has {len(PIPELINE)} stages, {len(done)} are done')
 
 
-def _encode(images: Stages, guides: tuple[Guide, ...], *, embed: bool, tokens: bool) -> tuple[ImageEncoding, ...]:
+def encode_stages(images: Stages, guides: tuple[Guide, ...], *, embed: bool, tokens: bool) -> tuple[ImageEncoding, ...]:
     """What each guide makes of the images; nothing where they end at feature images."""
     if len(images) <= IMAGE:
         return ()
     return tuple(guide.encode(images[IMAGE], tokens=tokens, embed=embed) for guide in guides)
 
 
-def _losses(
+def stage_losses(
     adapted: Stages,
     source: Stages,
     origins: tuple[ImageEncoding, ...],
@@ -226,7 +226,7 @@ def _losses(
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES], source[FEATURES])
-    encodings = _encode(adapted, guides, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
+    encodings = encode_stages(adapted, guides, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
     for guide, found, origin in zip(guides if encodings else (), encodings, origins, strict=True):
         if found.embedding is not None and origin.embedding is not None:
             values['dir'] += losses.direction_loss(found.embedding, origin.embedding, guide.domain_direction)

@@ -2,32 +2,35 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
 from adaptation.adapter import WEIGHTS_FILE, save_adapter
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig
+from adaptation.domain_step import DomainConstants, DomainStep, domain_constants, make_domain_step
+from adaptation.domains import domain_leaves, first_leaves
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
-from adaptation.guidance import make_guides
+from adaptation.guidance import Guide, domain_guides, make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.reach import no_effect, refuse_phases_without_effect
-from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, target_picture
+from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, stacked, target_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.workdir import Workdir
 
 # Which random numbers a key is for: folded into the run's seed.
-TRAINING, SOURCE_SAMPLES, SAMPLE_HEADS = range(3)
+TRAINING, SOURCE_SAMPLES, SAMPLE_HEADS, DOMAINS = range(4)
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,22 @@ def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -
         OSError: the working directory cannot be written.
     """
     inputs = load_inputs(config)
-    parameters = named_leaves(inputs.generator, nnx.Param)
+    parameters = first_parameters(config, inputs)
     phases = plan(config, parameters, inputs.generator.config.rendering.neural_resolution)
     this = Plan(config, inputs, phases, Workdir(Path(workdir)))
     refuse_phases_without_effect(phases, inputs.generator)
     with this.workdir.lock(), StopRequest() as stop:
         this.workdir.claim(config, inputs.hashes)
         return _resume(this, parameters, stop, quiet)
+
+
+def first_parameters(config: AdaptationConfig, inputs: Inputs) -> dict[str, Array]:
+    """All that can be trained, by name, as it is before training: the source's, and what domains add to it."""
+    parameters = named_leaves(inputs.generator, nnx.Param)
+    if not config.references:
+        return parameters
+    key = jax.random.fold_in(jax.random.key(config.seed), DOMAINS)
+    return first_leaves(parameters, len(config.references), config.domain_rank, key)
 
 
 def _resume(this: Plan, parameters: dict[str, Array], stop: StopRequest, quiet: bool) -> Path:
@@ -118,6 +130,8 @@ def banner(this: Plan, parameters: dict[str, Array], done: int) -> list[str]:
     ]
     if inputs.reference is not None:
         lines.append(f'reference  {config.reference.image}, {inputs.reference.shape[0]} pixels square')
+    for name, picture in inputs.references.items():
+        lines.append(f'{name:<9}  {config.references[name].image}, {picture.shape[0]} pixels square')
     if config.has_text:
         share = '' if inputs.reference is None else f', a share of {config.text_weight:g} of the direction'
         lines.append(
@@ -173,7 +187,7 @@ class _Session:
             if done >= phase.end:
                 continue
             progress.doing(f'{phase.name} (compiling)')
-            step, compiled = make_step(phase, this.sampling), False
+            step, compiled = self._make_step(phase), False
             while done < phase.end and not stop.requested:
                 state, values = self._step(step, state, constants, phase, compiled=compiled)
                 done, compiled = done + 1, True
@@ -196,7 +210,7 @@ class _Session:
     def _start(self) -> TrainState:
         """The state of the last checkpoint, or the first one."""
         done = self._checkpoints.last or 0
-        leaves = named_leaves(self._source)
+        leaves = first_parameters(self._this.config, self._this.inputs)
         # Copies: the step reuses its state's memory, and the source stays.
         adapted = {name: jnp.array(leaves[name]) for name in self._this.phases[-1].changed}
         state = init_state(done, adapted, phase_at(self._this.phases, done))
@@ -204,12 +218,19 @@ class _Session:
             state, self._key = self._checkpoints.restore(done, state, self._key)
         return state
 
-    def _constants(self) -> Constants:
+    def _make_step(self, phase: Phase) -> Step | DomainStep:
+        domains = len(self._this.config.domains)
+        sampling = self._this.sampling
+        return make_domain_step(phase, sampling, domains) if domains else make_step(phase, sampling)
+
+    def _constants(self) -> Constants | DomainConstants:
         """The guides; the mean source embedding is the costly part and is left out where no phase asks for it."""
         this = self._this
         inputs = this.inputs
         directed = any(phase.settings.weights.dir for phase in this.phases)
         images = _source_images(this, self._generate, self._source_key) if directed else iter(())
+        if inputs.references:
+            return self._domain_constants(images)
         reference = None if inputs.reference is None else jnp.asarray(inputs.reference)
         guides = make_guides(
             inputs.encoders,
@@ -219,11 +240,15 @@ class _Session:
             inputs.text_directions,
             this.config.text_weight,
         )
-        if not all(bool(jnp.isfinite(guide.domain_direction).all()) for guide in guides):
-            raise AdaptationError(
-                'The source images, the reference or the texts have no finite embedding: check the checkpoints.'
-            )
+        _refuse_no_direction(guides)
         return Constants(self._source, guides)
+
+    def _domain_constants(self, images: Iterator[Array]) -> DomainConstants:
+        config, inputs = self._this.config, self._this.inputs
+        pictures = [jnp.asarray(picture) for picture in inputs.references.values()]
+        guides = domain_guides(inputs.encoders, inputs.layers, pictures, self._until_stopped(images))
+        _refuse_no_direction([guide for group in guides for guide in group])
+        return domain_constants(self._source, guides, [config.references[name].factors for name in config.domains])
 
     def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
         for batch in batches:
@@ -232,10 +257,16 @@ class _Session:
             yield batch
 
     def _step(
-        self, step: Step, state: TrainState, constants: Constants, phase: Phase, *, compiled: bool
+        self,
+        step: Step | DomainStep,
+        state: TrainState,
+        constants: Constants | DomainConstants,
+        phase: Phase,
+        *,
+        compiled: bool,
     ) -> tuple[TrainState, dict[str, float]]:
         started = time.perf_counter()
-        state, metrics = step(state, constants, self._key)
+        state, metrics = step(state, constants, self._key)  # type: ignore[arg-type]  # both of domains, or neither
         values = {name: float(metrics[name]) for name in METRICS if name in metrics}
         _refuse_nan(values, phase, int(state.step), self._checkpoints)
         if int(state.step) == phase.start + 1:
@@ -259,16 +290,31 @@ class _Session:
         The last picture is drawn to its end: a finished run is not resumed.
         """
         last = int(state.step) == self._this.steps
-        picture = self._grid.draw(with_leaves(self._source, state.adapted), lambda: self._stop.requested and not last)
+        picture = self._picture(state, lambda: self._stop.requested and not last)
         if picture is None:
             return
         save_picture(self._this.workdir.sample(int(state.step)), picture)
         log.picture(int(state.step), picture)
 
+    def _picture(self, state: TrainState, stopped: Callable[[], bool]) -> np.ndarray | None:
+        """The sample picture, of several domains one below the other; None where it was stopped."""
+        references = self._this.inputs.references
+        if not references:
+            return self._grid.draw(with_leaves(self._source, state.adapted), stopped)
+        parts = []
+        for code, reference in zip(jnp.eye(len(references)), references.values(), strict=True):
+            adapted = with_leaves(self._source, domain_leaves(state.adapted, code))
+            part = self._grid.draw(adapted, stopped, reference)
+            if part is None:
+                return None
+            parts.append(part)
+        return stacked(parts)
+
     def _save(self, done: int, state: TrainState) -> None:
         training = {'steps': done, 'finished': done == self._this.steps}
         hashes = self._this.inputs.hashes
-        save_adapter(self._this.workdir.root, self._source, state.adapted, hashes['generator'], training)
+        root, domains = self._this.workdir.root, self._this.config.domains
+        save_adapter(root, self._source, state.adapted, hashes['generator'], training, domains)
         self._checkpoints.save(state, self._key)
 
 
@@ -278,6 +324,13 @@ def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray) -> Iterato
     for index in range(math.ceil(config.source_samples / config.batch_size)):
         batch = sample_batch(jax.random.fold_in(key, index), this.sampling, z_dim)
         yield generate(this.inputs.generator, batch.z, batch.camera, batch.conditioning)
+
+
+def _refuse_no_direction(guides: Iterable[Guide]) -> None:
+    if not all(bool(jnp.isfinite(guide.domain_direction).all()) for guide in guides):
+        raise AdaptationError(
+            'The source images, the reference or the texts have no finite embedding: check the checkpoints.'
+        )
 
 
 def _refuse_nan(values: dict[str, float], phase: Phase, step: int, checkpoints: Checkpoints) -> None:

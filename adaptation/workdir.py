@@ -129,7 +129,7 @@ class Workdir:
         problems = [
             f'config.{name}: {before.get(name)!r} when the run began, {now.get(name)!r} now'
             for name in sorted(before.keys() | now.keys())
-            if name not in FREE_FIELDS and before.get(name) != now.get(name)
+            if not _is_free(name) and before.get(name) != now.get(name)
         ]
         problems += [
             f'config.{name}: what it names has changed since the run began'
@@ -137,6 +137,10 @@ class Workdir:
             if hashes_before.get(name) != value
         ]
         return problems
+
+
+def _is_free(name: str) -> bool:
+    return name in FREE_FIELDS or (name.startswith('references.') and name.endswith('.image'))
 
 
 def _read_fields(path: Path) -> dict[str, Any]:

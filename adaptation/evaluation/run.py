@@ -53,6 +53,10 @@ def load_run(root: Path) -> Run:
         AdaptationError: it has no adapter yet, or one that is damaged or of another source.
     """
     config = _read_config(root)
+    if config.references:
+        raise ConfigError(
+            [f'--workdir: {root} adapted to several domains, and an evaluation measures one adapter of one.']
+        )
     for name in (INFO_FILE, WEIGHTS_FILE):
         if not (root / name).is_file():
             raise AdaptationError(f'{root} has no {name} yet: run its adaptation to the end, or copy both files there.')

@@ -31,6 +31,7 @@ class Options:
     generator: str | None
     source: bool
     strength: float
+    domain: dict[str, float] | None
     seeds: tuple[int, ...]
     truncation: float
     output: Path
@@ -61,7 +62,9 @@ def run(options: Options) -> None:
     with StopRequest() as stop:
         if options.video:
             check_encoder(options.format)
-        subjects = load_subjects(options.workdir, options.generator, options.strength, with_source=options.source)
+        subjects = load_subjects(
+            options.workdir, options.generator, options.strength, with_source=options.source, domain=options.domain
+        )
         options.output.mkdir(parents=True, exist_ok=True)
         if options.pictures:
             _make_pictures(options, subjects, stop)

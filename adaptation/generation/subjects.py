@@ -1,6 +1,7 @@
 """What a command draws from: the adapted generator of a run, its source, or a generator by itself."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ class Subject:
 
 
 def load_subjects(
-    workdir: Path | None, generator: str | None, strength: float = 1.0, *, with_source: bool = False
+    workdir: Path | None,
+    generator: str | None,
+    strength: float = 1.0,
+    *,
+    with_source: bool = False,
+    domain: Mapping[str, float] | None = None,
 ) -> list[Subject]:
     """The generators to draw from, the source first.
 
@@ -36,6 +42,7 @@ def load_subjects(
         generator: what `load_source` takes; None: the one that the run names, or the miniature.
         strength: of the adaptation.
         with_source: the run's source as well.
+        domain: weights by domain, where the run adapted to several.
 
     Raises:
         AdaptationError: one of them is missing or damaged, or they do not belong together.
@@ -55,8 +62,10 @@ def load_subjects(
             f'{workdir} holds no adapter yet: a run writes it at its checkpoints and at its end; let it go on, or '
             'leave out --workdir to draw the generator alone.'
         )
-    adapted = at_strength(source, load_leaves(source, workdir), strength)
+    adapted = at_strength(source, load_leaves(source, workdir, domain), strength)
     title = ADAPTED if strength == 1.0 else f'{ADAPTED}, strength {strength:g}'
+    if domain is not None:
+        title += ', domain ' + ' '.join(f'{weight:g} {name}' for name, weight in domain.items())
     return [*(subjects if with_source else []), Subject(ADAPTED, title, adapted, camera)]
 
 

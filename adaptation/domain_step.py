@@ -1,0 +1,132 @@
+"""One training step over several domains: the same batch of heads in every domain, the gradients added.
+
+What the domains share is computed once: the source's images and their encodings, and all stages before the first
+changed one. The domains follow one another in a scan, so that one program of one domain's size serves all.
+
+K domains, T patch tokens, C channels of a token, D channels of an embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from adaptation.config import LossFactors
+from adaptation.domains import domain_leaves
+from adaptation.guidance import Guide
+from adaptation.leaves import with_leaves
+from adaptation.phases import Phase
+from adaptation.step import (
+    Leaves,
+    Metrics,
+    Sampling,
+    Stages,
+    TrainState,
+    advance_stages,
+    encode_stages,
+    last_stage,
+    optimizer,
+    sample_batch,
+    stage_losses,
+)
+from eg3d_jax import TriPlaneGenerator
+
+
+class DomainConstants(NamedTuple):
+    """What training does not change.
+
+    guides: of any domain; their references and directions are replaced by those of the domain at hand.
+    tokens, directions: of all domains, for each guide.
+    factors: what each domain multiplies the weights of the losses by.
+    """
+
+    source: TriPlaneGenerator
+    guides: tuple[Guide, ...]
+    tokens: tuple[Float[Array, 'K _ _'], ...]
+    directions: tuple[Float[Array, 'K _'], ...]
+    factors: dict[str, Float[Array, 'K']]
+
+
+DomainStep = Callable[[TrainState, DomainConstants, PRNGKeyArray], tuple[TrainState, Metrics]]
+
+
+def domain_constants(
+    source: TriPlaneGenerator, guides: Sequence[tuple[Guide, ...]], factors: Sequence[LossFactors]
+) -> DomainConstants:
+    """The constants of a run, from the guides and the factors of each domain."""
+    each = list(zip(*guides, strict=True))  # of each encoder, the guides of all domains
+    tokens = tuple(
+        jnp.stack([guide.reference_tokens for guide in group if guide.reference_tokens is not None]) for group in each
+    )
+    directions = tuple(jnp.stack([guide.domain_direction for guide in group]) for group in each)
+    names = vars(LossFactors())
+    stacked = {name: jnp.asarray([getattr(factor, name) for factor in factors], jnp.float32) for name in names}
+    return DomainConstants(source, guides[0], tokens, directions, stacked)
+
+
+@cache
+def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainStep:
+    """The compiled step of a phase, as `step.make_step` makes it; `state.adapted` is as `adaptation.domains` says.
+
+    The metrics are means over the domains.
+    """
+    weights = phase.settings.weights
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, constants: DomainConstants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        source, indices = constants.source, jnp.arange(domains)
+        transformation = optimizer(phase.settings.learning_rate)
+        batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
+        advance = partial(advance_stages, batch=batch, phase=phase, psi=sampling.truncation_psi)
+
+        stop = last_stage(weights)
+        source_stages = advance(source, (), stop)
+        shared = source_stages[: phase.first_changed]
+        origins = encode_stages(source_stages, constants.guides, embed=bool(weights.dir), tokens=bool(weights.istr))
+
+        def before_trained(domain: Int[Array, '']) -> Stages:
+            generator = with_leaves(source, domain_leaves(state.adapted, jax.nn.one_hot(domain, domains)))
+            return advance(generator, shared, phase.first_trained)[len(shared) :]
+
+        fixed = jax.lax.map(before_trained, indices)
+
+        def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
+            leaves = domain_leaves({**state.adapted, **trained}, jax.nn.one_hot(domain, domains))
+            adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
+            values = stage_losses(adapted, source_stages, origins, _guides_of(constants, domain), weights)
+            loss = sum(
+                getattr(weights, name) * constants.factors[name][domain] * value for name, value in values.items()
+            )
+            return loss, values
+
+        def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
+            trained, opt_state = carry
+
+            def add_domain(total: Leaves, each: tuple[Array, Stages]) -> tuple[Leaves, Metrics]:
+                (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained, *each)
+                return jax.tree.map(jnp.add, total, gradients), {'loss': loss, **values}
+
+            gradients, values = jax.lax.scan(add_domain, jax.tree.map(jnp.zeros_like, trained), (indices, fixed))
+            updates, opt_state = transformation.update(gradients, opt_state, trained)
+            trained = optax.apply_updates(trained, updates)
+            norms = {'gradient_norm': optax.tree.norm(gradients), 'parameter_norm': optax.tree.norm(trained)}
+            return (trained, opt_state), {**jax.tree.map(jnp.mean, values), **norms}
+
+        carry = ({name: state.adapted[name] for name in phase.trained}, state.optimizer)
+        (trained, opt_state), each = jax.lax.scan(update, carry, length=phase.settings.updates)
+        metrics = jax.tree.map(jnp.mean, each)
+        return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
+
+    return step
+
+
+def _guides_of(constants: DomainConstants, domain: Int[Array, '']) -> tuple[Guide, ...]:
+    return tuple(
+        replace(guide, reference_tokens=tokens[domain], domain_direction=directions[domain])
+        for guide, tokens, directions in zip(constants.guides, constants.tokens, constants.directions, strict=True)
+    )

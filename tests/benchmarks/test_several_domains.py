@@ -1,0 +1,59 @@
+"""The table of one run over several references against a run for each, and the joint run's config."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptation.config import AdaptationConfig
+from benchmarks import several_domains
+from benchmarks.miniature import Job
+
+
+def numbers(adapted: float) -> dict[str, Any]:
+    return {
+        'frechet': {'source': 60.0, 'adapted': adapted},
+        'fall': 0.25,
+        'diversity': 0.7,
+        'attributes': 0.5,
+        'perceptual': 1.0,
+        'depth_change': 0.01,
+    }
+
+
+def test_the_table_has_both_columns_of_each_style() -> None:
+    result = {
+        'separate': {
+            'seconds': 500.0,
+            'bytes': 2_000_000,
+            'styles': {'sketch': numbers(44.0), 'cartoon': numbers(30.0)},
+        },
+        'joint': {'seconds': 700.0, 'bytes': 900_000, 'styles': {'sketch': numbers(46.0), 'cartoon': numbers(31.5)}},
+    }
+    lines = several_domains.table(result).splitlines()
+    assert lines[0] == '| | sketch, separate | sketch, joint | cartoon, separate | cartoon, joint |'
+    assert '| Fréchet distance: adapted | 44.0 | 46.0 | 30.0 | 31.5 |' in lines
+    assert lines[-1] == 'Bytes of all adapters: separate 2,000,000, joint 900,000. Seconds: separate 500, joint 700.'
+
+
+def test_the_joint_run_takes_the_references_and_is_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[AdaptationConfig] = []
+
+    def run(config: AdaptationConfig, directory: Path, *, quiet: bool) -> None:
+        asked.append(config)
+        directory.mkdir()
+        (directory / several_domains.WEIGHTS_FILE).touch()
+
+    monkeypatch.setattr(several_domains, 'run', run)
+    styles = ('sketch', 'ukiyoe', 'cartoon')
+    references = {style: tmp_path / f'{style}.png' for style in styles}
+    for _ in range(2):
+        several_domains.adapt_jointly([Job(style, 1, 7) for style in styles], references, tmp_path / 'joint')
+    (config,) = asked
+    assert config.seed == 7
+    assert {name: config.references[name].image for name in styles} == {
+        style: str(path) for style, path in references.items()
+    }
+    assert config.references['sketch'].factors.dis == 4.0  # the style's own, as its config has it
