@@ -4,6 +4,7 @@ S side of an image.
 """
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -15,9 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from adaptation.generation.pictures import Description
 from adaptation.generation.rendering import map_seeds, paint, to_pixels
 from adaptation.generation.strength import at_strength
 from adaptation.generation.subjects import SOURCE
+from adaptation.leaves import fingerprint
+from adaptation.step import frontal_cameras
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
 
 REMEMBERED = 16  # heads, and adapted generators
@@ -54,11 +58,6 @@ class View:
             return self.style
         return f'{self.style}, strength {self.strength:.2f}'
 
-    def text(self) -> dict[str, str]:
-        """For a picture's metadata; angles in radians."""
-        names = ('seed', 'truncation', 'strength', 'yaw', 'pitch', 'zoom')
-        return {'subject': self.title, **{name: f'{getattr(self, name):g}' for name in names}}
-
 
 class Drawing:
     """Draws views of a source and its adapters.
@@ -78,6 +77,7 @@ class Drawing:
         self.source, self.adapters, self.camera = source, adapters, camera or source.config.camera
         self._heads: OrderedDict[Hashable, Any] = OrderedDict()
         self._generators: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.RLock()  # pages save pictures while the loop draws
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -91,12 +91,23 @@ class Drawing:
             KeyError: there is no such style.
         """
         shown = [replace(view, style=SOURCE), view] if view.compare else [view]
-        ws, planes = self._head(view.seed, view.truncation)
         looking = camera_of(view, self.camera)
         resolution = self.source.config.rendering.neural_resolution
         look = _look(max(1, resolution // QUICK) if quick else resolution)
-        images = [np.asarray(look(self._generator(one), planes, ws, looking))[0] for one in shown]
+        with self._lock:
+            ws, planes = self._head(view.seed, view.truncation)
+            images = [np.asarray(look(self._generator(one), planes, ws, looking))[0] for one in shown]
         return np.concatenate([to_pixels(image) for image in images], axis=1)
+
+    def describe(self, view: View) -> Description:
+        """How a view's picture is made: where two are side by side, that of the one at the right."""
+        looking, frontal = (
+            tuple(map(float, np.asarray(camera)[0]))
+            for camera in (camera_of(view, self.camera), frontal_cameras(1, self.camera))
+        )
+        with self._lock:
+            mark = fingerprint(self._generator(view))
+        return Description(view.seed, view.yaw, view.pitch, looking, frontal, view.truncation, mark, view.title)
 
     def _head(self, seed: int, truncation: float) -> tuple[Array, Array]:
         def make() -> tuple[Array, Array]:

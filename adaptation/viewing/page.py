@@ -6,6 +6,7 @@ they come; gradio has neither, and brings twenty times the packages.
 
 import io
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import viser
 from PIL import Image, PngImagePlugin
 
 from adaptation.generation.defaults import LARGEST_PITCH, STRONGEST
-from adaptation.generation.pictures import SOFTWARE, program
+from adaptation.generation.pictures import SOFTWARE, Description, program
 from adaptation.viewing.drawing import Drawing, View, angles
 from adaptation.viewing.loop import Loop
 
@@ -22,6 +23,7 @@ LARGEST_SEED = 2**31 - 1
 NEAREST, FARTHEST = 4.0, 0.5  # zoom
 QUALITY = 90  # of the JPEGs that are sent
 TITLE = '3D-Adapter'
+CLOSED = 'Queued a .* on a closed connection'  # viser's warning
 HELP = 'Drag to turn the head, scroll or pinch to come nearer.'
 
 
@@ -33,6 +35,7 @@ class Page:
         self.view = first
         self.shown: View | None = None
         self.fine: np.ndarray | None = None
+        self.gone = False
         self._add_controls(first)
         self.reset_camera()
         client.camera.on_update(lambda _: self.ask())
@@ -87,7 +90,9 @@ class Page:
         self._loop.ask(self.client.client_id, self.view, self.show)
 
     def show(self, image: np.ndarray, view: View, fine: bool, rate: float) -> None:
-        """Sends a picture that was drawn, and says what it is."""
+        """Sends a picture that was drawn, and says what it is, unless the page was closed meanwhile."""
+        if self.gone:
+            return
         self.shown, self.fine = view, image if fine else None
         self.client.scene.set_background_image(
             padded(image, self.client.camera.aspect), format='jpeg', jpeg_quality=QUALITY
@@ -98,13 +103,15 @@ class Page:
 
     def send_picture(self) -> None:
         """Downloads the fine picture of what is shown, its description inside."""
-        image = self._drawing.draw(self.view)
-        name = f'{self.view.style}_seed{self.view.seed}.png'
-        self.client.send_file_download(name, encoded(image, self.view), save_immediately=True)
+        view = self.view
+        picture = encoded(self._drawing.draw(view), self._drawing.describe(view))
+        self.client.send_file_download(f'{view.style}_seed{view.seed}.png', picture, save_immediately=True)
 
 
 def serve(drawing: Drawing, first: View, host: str, port: int) -> tuple[Any, Loop, dict[int, Page]]:
     """Starts the server, and returns it with its loop and its pages; it draws until both are stopped."""
+    # A page may close between a look at whether it has and what it is sent.
+    warnings.filterwarnings('ignore', CLOSED, UserWarning)
     server = viser.ViserServer(host=host, port=port, label=TITLE, verbose=False)
     server.scene.set_up_direction('+y')
     server.gui.configure_theme(control_layout='collapsible', show_logo=False, show_share_button=False)
@@ -117,7 +124,9 @@ def serve(drawing: Drawing, first: View, host: str, port: int) -> tuple[Any, Loo
 
     @server.on_client_disconnect
     def disconnect(client: Any) -> None:
-        pages.pop(client.client_id, None)
+        page = pages.pop(client.client_id, None)
+        if page is not None:
+            page.gone = True
         loop.forget(client.client_id)
 
     for quick in (True, False):  # compiled before anybody waits
@@ -146,10 +155,10 @@ def padded(image: np.ndarray, aspect: float) -> np.ndarray:
     return page
 
 
-def encoded(image: np.ndarray, view: View) -> bytes:
-    """A PNG with the view in its metadata."""
+def encoded(image: np.ndarray, description: Description) -> bytes:
+    """A PNG with its description in the metadata, as the files of `adaptation.generate` have it."""
     info = PngImagePlugin.PngInfo()
-    for name, value in {SOFTWARE: program(), **view.text()}.items():
+    for name, value in {SOFTWARE: program(), **description.text()}.items():
         info.add_text(name, value)
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format='PNG', pnginfo=info)

@@ -1,13 +1,14 @@
 """The viewer: what is drawn for a view, the newest request first, and the page in a real browser."""
 
-import io
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from adaptation.adapter import load_leaves, save_adapter
 from adaptation.errors import ConfigError
+from adaptation.generation.pictures import read_description, redraw
 from adaptation.generation.rendering import look, map_seeds, to_pixels
 from adaptation.generation.strength import at_strength
 from adaptation.leaves import fingerprint, named_leaves
@@ -108,6 +110,13 @@ def test_only_the_newest_request_is_drawn_and_a_still_page_gets_the_fine_picture
     assert loop.error is None
 
 
+def test_without_viser_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setitem(sys.modules, 'viser', None)
+    monkeypatch.delitem(sys.modules, 'adaptation.viewing.page', raising=False)
+    assert main(['--generator=miniature']) == 1
+    assert "pip install -e '.[view]'" in capsys.readouterr().err
+
+
 def test_an_error_ends_the_loop_and_is_kept(drawing: Drawing):
     loop = Loop(drawing)
     loop.start()
@@ -166,45 +175,109 @@ def served(drawing: Drawing) -> Iterator[tuple[str, dict[int, Any]]]:
     assert loop.error is None
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium: install it, as .ci/run does')
-@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of the server's libraries
-def test_the_page_turns_the_head_and_obeys_its_controls(served: tuple[str, dict[int, Any]], tmp_path: Path):
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Chromium, drawing without a GPU."""
     from playwright.sync_api import sync_playwright
 
-    address, pages = served
     arguments = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
     arguments += ['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_page(viewport={'width': 900, 'height': 600}, accept_downloads=True)
-        asked: list[str] = []
-        tab.on('request', lambda request: asked.append(request.url))
-        tab.goto(address)
-        wait(lambda: pages and next(iter(pages.values())).shown)
-        page = next(iter(pages.values()))
-        tab.get_by_text('dark · seed 0').wait_for(timeout=1000 * PATIENCE)
-        assert abs(page.view.yaw) < 0.05
-
-        tab.mouse.move(250, 300)
-        tab.mouse.down()
-        for step in range(12):
-            tab.mouse.move(250 + 8 * step, 300)
-            time.sleep(0.05)
-        tab.mouse.up()
-        wait(lambda: abs(page.view.yaw) > 0.1)
-        wait(lambda: page.shown == page.view and page.fine is not None)
-
-        tab.get_by_text('next', exact=True).click()
-        wait(lambda: page.shown.seed == 1)
-        tab.locator('input[type=checkbox]:visible').click()
-        wait(lambda: page.shown.compare and page.fine is not None and page.fine.shape == (16, 32, 3))
-        with tab.expect_download(timeout=1000 * PATIENCE) as download:
-            tab.get_by_text('Save picture').click()
-        saved = Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
-        assert saved.size == (32, 16)
-        assert saved.text['seed'] == '1'
-        assert saved.text['subject'] == 'dark'
-        tab.get_by_text('From the front').click()
-        wait(lambda: abs(page.shown.yaw) < 0.02)
+        yield browser
         browser.close()
+
+
+def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that needs Chromium."""
+    for mark in (
+        pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium: install it, as .ci/run does'),
+        pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # of the server's libraries
+        pytest.mark.filterwarnings('ignore:Queued a .* on a closed connection:UserWarning'),  # as `serve` does
+    ):
+        test = mark(test)
+    return test
+
+
+def open_page(tab: Any, address: str, pages: dict[int, Any]) -> Any:
+    """The server's side of a page that a browser has opened, once it shows a head."""
+    tab.goto(address)
+    wait(lambda: pages and next(iter(pages.values())).shown)
+    tab.get_by_text('dark · seed 0').wait_for(timeout=1000 * PATIENCE)
+    return next(iter(pages.values()))
+
+
+@in_a_browser
+def test_the_page_turns_the_head_and_obeys_its_controls(
+    served: tuple[str, dict[int, Any]], browser: Any, tiny_generator: TriPlaneGenerator, drawing: Drawing
+):
+    address, pages = served
+    tab = browser.new_page(viewport={'width': 900, 'height': 600}, accept_downloads=True)
+    asked: list[str] = []
+    tab.on('request', lambda request: asked.append(request.url))
+    page = open_page(tab, address, pages)
+    assert abs(page.view.yaw) < 0.05
+
+    tab.mouse.move(250, 300)
+    tab.mouse.down()
+    for step in range(12):
+        tab.mouse.move(250 + 8 * step, 300)
+        time.sleep(0.05)
+    tab.mouse.up()
+    wait(lambda: abs(page.view.yaw) > 0.1)
+    wait(lambda: page.shown == page.view and page.fine is not None)
+
+    tab.get_by_text('next', exact=True).click()
+    wait(lambda: page.shown.seed == 1)
+    tab.locator('input[type=checkbox]:visible').click()
+    wait(lambda: page.shown.compare and page.fine is not None and page.fine.shape == (16, 32, 3))
+    with tab.expect_download(timeout=1000 * PATIENCE) as download:
+        tab.get_by_text('Save picture').click()
+    saved = Path(download.value.path())
+    with Image.open(saved) as image:
+        pixels = np.asarray(image)
+    description = read_description(saved)
+    assert (description.seed, description.subject, pixels.shape) == (1, 'dark', (16, 32, 3))
+    again = redraw(at_strength(tiny_generator, drawing.adapters['dark'], 1.0), description).pixels
+    assert np.abs(again.astype(int) - pixels[:, 16:]).max() <= 1  # programs round differently
+    tab.get_by_text('From the front').click()
+    wait(lambda: abs(page.shown.yaw) < 0.02)
     assert all(url.startswith((address, 'ws://127.0.0.1', 'blob:', 'data:')) for url in asked)
+
+
+@in_a_browser
+def test_style_strength_and_truncation_change_the_picture_and_a_finger_turns_it(
+    served: tuple[str, dict[int, Any]], browser: Any
+):
+    address, pages = served
+    context = browser.new_context(viewport={'width': 900, 'height': 600}, has_touch=True)
+    tab = context.new_page()
+    page = open_page(tab, address, pages)
+    seen = [settled(page)]
+    for slider, name in ((0, 'strength'), (1, 'truncation')):
+        before = getattr(page.view, name)
+        tab.get_by_role('slider').nth(slider).focus()
+        for _ in range(6):
+            tab.keyboard.press('ArrowLeft')
+        wait(lambda name=name, before=before: getattr(page.view, name) < before - 0.2)
+        seen.append(settled(page))
+    tab.locator('input[value=dark]:visible').click()
+    tab.get_by_role('option', name='light').click()
+    wait(lambda: page.view.style == 'light')
+    seen.append(settled(page))
+    assert all(np.any(one != other) for one, other in pairwise(seen))
+
+    finger = context.new_cdp_session(tab)
+    finger.send('Input.dispatchTouchEvent', {'type': 'touchStart', 'touchPoints': [{'x': 250, 'y': 300}]})
+    for step in range(12):
+        point = {'x': 250 + 8 * step, 'y': 300}
+        finger.send('Input.dispatchTouchEvent', {'type': 'touchMove', 'touchPoints': [point]})
+        time.sleep(0.05)
+    finger.send('Input.dispatchTouchEvent', {'type': 'touchEnd', 'touchPoints': []})
+    wait(lambda: abs(page.view.yaw) > 0.1)
+
+
+def settled(page: Any) -> np.ndarray:
+    """The fine picture of what a page asked for last."""
+    wait(lambda: page.shown == page.view and page.fine is not None)
+    return page.fine
