@@ -43,10 +43,10 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
     'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (2.5e-3, 5e-3, 1e-2)},
     'rate 2': {str(rate): {'phases.phase2.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3)},
-    'steps 1': {str(steps): {'phases.phase1.steps': steps} for steps in (40, 60, 90)},
+    'steps 1': {str(steps): {'phases.phase1.steps': steps} for steps in (45, 60, 100)},
     'steps 2': {
         f'{steps} x {updates}': {'phases.phase2.steps': steps, 'phases.phase2.updates': updates}
-        for steps, updates in ((20, 4), (30, 4), (15, 8))
+        for steps, updates in ((20, 4), (40, 4), (20, 8))
     },
 }
 
