@@ -8,6 +8,8 @@ PACKAGES = ['eg3d_jax', 'clip_jax', 'adaptation', 'convert', 'miniature']
 
 CONVERT = ['openai-clip>=1.0.1', 'torch>=2.6']  # CLIP's vocabulary; writing .pt files. Reading needs neither
 
+NOTEBOOKS = ['ipykernel>=6.30', 'matplotlib>=3.10']
+
 setup(
     name='3d-adapter-jax',
     version='0.1.0',
@@ -44,10 +46,15 @@ setup(
     ],
     extras_require={
         'convert': CONVERT,
+        'notebooks': NOTEBOOKS,
         'dev': [
             *CONVERT,
+            *NOTEBOOKS,
             'beartype>=0.21',
+            'jupytext>=1.17',
             'mypy>=1.17',
+            'nbclient>=0.10',
+            'nbformat>=5.10',
             'playwright>=1.55',
             'pytest>=8.4',
             'pytest-xdist>=3.8',
