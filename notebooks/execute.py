@@ -7,6 +7,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ EXECUTED = {'adapt': False, 'method': True}
 KERNEL = {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}
 PARAMETERS = 'parameters'  # tag of the cell that holds the settings
 TIMEOUT = 3600  # seconds a cell
+STARTUP = 600  # seconds until a kernel answers, on a machine that is busy
 
 
 def main() -> int:
@@ -67,15 +69,22 @@ def execute(notebook: nbformat.NotebookNode, directory: Path) -> None:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raises.
     """
-    client = NotebookClient(
-        notebook,
+    with tempfile.TemporaryDirectory() as sockets:
         # Sockets in the file system, where there are any: what is sent to a kernel over TCP, other users can read.
-        AsyncKernelManager(kernel_name=KERNEL['name'], transport='tcp' if os.name == 'nt' else 'ipc'),
-        timeout=TIMEOUT,
-        resources={'metadata': {'path': str(directory)}},
-        record_timing=False,
-    )
-    client.execute()
+        kernel = AsyncKernelManager(
+            kernel_name=KERNEL['name'],
+            transport='tcp' if os.name == 'nt' else 'ipc',
+            connection_file=str(Path(sockets) / 'kernel.json'),
+        )
+        client = NotebookClient(
+            notebook,
+            kernel,
+            timeout=TIMEOUT,
+            startup_timeout=STARTUP,
+            resources={'metadata': {'path': str(directory)}},
+            record_timing=False,
+        )
+        client.execute()
 
 
 if __name__ == '__main__':
