@@ -31,6 +31,15 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     'method': {'STEPS': 0.02, 'ABLATION_STEPS': 0.02, 'SOURCE_SAMPLES': 2, 'HEADS': 2},
 }
+# In the cells of the method's notebook that draw.
+DRAWN = (
+    'plane (x, y)',
+    'row[0].set_ylabel(f',
+    'along the domain direction',
+    'rebuilt(costs',
+    'no DDR',
+    'phase 1: Tri-D',
+)
 LARGEST = 1.5 * 2**20  # bytes of a committed notebook
 
 
