@@ -158,7 +158,7 @@ mesh = adaptation.mesh(adapted, seeds[0], resolution=MESH_RESOLUTION or None, te
 adaptation.save_mesh(mesh, results / 'head.glb')
 surface = mesh.surface
 print(f'{len(surface.vertices):,} vertices, {len(surface.faces):,} triangles, watertight: {mesh.watertight}')
-display(trimesh.load_scene(results / 'head.glb').show(viewer='notebook'))
+display(trimesh.load_scene(results / 'head.glb').show(viewer='jupyter'))
 
 # %% [markdown]
 # ## Download
