@@ -336,7 +336,8 @@ structure_picture(positions(first), positions(second), first[..., :3], second[..
 # %% [markdown]
 # ## 8. What happens without each
 # Short runs from the same seed, each with the weight of one loss taken away. The table holds each loss (summed over
-# the encoders) on the heads above: the one that was left out is usually the one that ends worst.
+# the encoders) on the heads above. The losses share a generator, so that one may fall or rise with another: runs this
+# short show tendencies, and few steps show hardly any.
 
 # %%
 
