@@ -77,7 +77,7 @@ def read_record(root: Path) -> Record:
             raise ConfigError([f'--workdir: {root} holds no {path.name}, so it is no run: give the directory of one.'])
     config, hashes = _read_config(workdir.config), _read_group(workdir.inputs)
     weights = root / WEIGHTS_FILE
-    return Record(workdir, config, hashes, _read_lines(workdir.metrics), _steps_adapted(root), _size(weights))
+    return Record(workdir, config, hashes, read_lines(workdir.metrics), _steps_adapted(root), _size(weights))
 
 
 def _read_config(path: Path) -> AdaptationConfig:
@@ -113,7 +113,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _read_lines(path: Path) -> tuple[Line, ...]:
+def read_lines(path: Path) -> tuple[Line, ...]:
     """The logged lines; the last one may be cut short, as in a run that was killed."""
     if not path.is_file():
         return ()

@@ -1,0 +1,180 @@
+# %% [markdown]
+# # One picture in, a 3D world in its style out
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/3d-adapter-jax/3d-adapter-jax/blob/main/notebooks/adapt.ipynb)
+#
+# Adapts a 3D generator of heads to **one** drawing, print or painting, and shows what comes of it: pictures from many
+# sides, a film, a mesh. Choose *Runtime > Run all*; a GPU or TPU runtime is faster, a CPU is enough for the built-in
+# miniature. Every setting is in the next cell.
+
+# %% tags=["parameters"]
+# @title Settings
+REPOSITORY = 'https://github.com/3d-adapter-jax/3d-adapter-jax'  # @param {type: "string"}
+# @markdown The generator and CLIP: `miniature`, or a path, `https://...` or `hf://owner/repo[/file]` of published files.
+# @markdown A path on your Drive starts with `/content/drive/MyDrive/`.
+GENERATOR = 'miniature'  # @param {type: "string"}
+CLIP = 'miniature'  # @param {type: "string"}
+# @markdown `configs/sketch.py`, `configs/ukiyoe.py` or `configs/cartoon.py`; `configs/ffhq512_sketch.py` for FFHQ.
+CONFIG = 'configs/sketch.py'  # @param {type: "string"}
+# @markdown The reference picture: a path, or empty for the one that the config names.
+REFERENCE = ''  # @param {type: "string"}
+UPLOAD = False  # @param {type: "boolean"}
+WORKDIR = 'runs/notebook'  # @param {type: "string"}
+# @markdown Share of the config's steps: 1 is the whole run.
+STEPS = 1.0  # @param {type: "number"}
+SAMPLE_HEADS = 4  # @param {type: "integer"}
+SOURCE_SAMPLES = 0  # @param {type: "integer"}
+# @markdown (0 source samples: the config's number.) What is made of the result:
+SEEDS = '0-3'  # @param {type: "string"}
+VIEWS = 5  # @param {type: "integer"}
+FRAMES = 60  # @param {type: "integer"}
+MESH_RESOLUTION = 0  # @param {type: "integer"}
+TEXTURE = 1024  # @param {type: "integer"}
+
+# %% [markdown]
+# ## Install
+# Skipped where the package is there already. JAX's build follows the runtime: TPU, NVIDIA GPU or CPU.
+
+# %%
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+IN_COLAB = importlib.util.find_spec('google.colab') is not None if importlib.util.find_spec('google') else False
+
+
+def jax_build() -> str:
+    """What pip calls JAX's build for this runtime."""
+    if 'TPU_NAME' in os.environ or 'COLAB_TPU_ADDR' in os.environ or any(Path('/dev').glob('accel[0-9]*')):
+        return 'jax[tpu]'
+    return 'jax[cuda12]' if shutil.which('nvidia-smi') else 'jax'
+
+
+if importlib.util.find_spec('adaptation') is None:
+    clone = Path('3d-adapter-jax').resolve()
+    if not clone.exists():
+        subprocess.run(['git', 'clone', '--depth', '1', REPOSITORY, str(clone)], check=True)
+    packages = [f'{jax_build()}>=0.10,<0.11', '-e', f'{clone}[convert,notebooks]']
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', *packages], check=True)
+    sys.path.insert(0, str(clone))  # an editable installation is found by the next process only
+    importlib.invalidate_caches()
+
+if '/content/drive/' in GENERATOR + CLIP + REFERENCE + WORKDIR and IN_COLAB:
+    from google.colab import drive
+
+    drive.mount('/content/drive')
+
+# %%
+import jax
+import numpy as np
+from IPython.display import Image, Video, display
+
+import adaptation
+
+device = jax.devices()[0]
+print(f'JAX {jax.__version__} on {device.platform} ({device.device_kind})')
+
+# %% [markdown]
+# ## The reference picture
+
+# %%
+from adaptation.inputs import find_file
+from adaptation.main import load_experiment
+
+config = load_experiment(find_file(CONFIG))
+if UPLOAD and IN_COLAB:
+    from google.colab import files
+
+    config.reference.image = next(iter(files.upload()))
+elif REFERENCE:
+    config.reference.image = REFERENCE
+display(Image(data=find_file(config.reference.image).read_bytes(), width=256))
+
+# %% [markdown]
+# ## Adapt
+# The picture shows the reference at the left, the source's heads above, and the same heads adapted below; it and the
+# curves are redrawn as the run goes on. To stop, interrupt the cell: everything is saved, and the same cell goes on.
+
+# %%
+from adaptation.live import watch
+
+config.generator, config.clip = GENERATOR, CLIP
+config.sample_heads = SAMPLE_HEADS
+config.source_samples = SOURCE_SAMPLES or config.source_samples
+for phase in config.phases.values():
+    phase.steps = max(1, round(STEPS * phase.steps))
+config.intervals.samples = max(1, sum(phase.steps for phase in config.phases.values()) // 6)
+
+with watch(WORKDIR):
+    adapter = adaptation.run(adaptation.read_config(config), WORKDIR)
+
+# %% [markdown]
+# ## Look
+# Heads that the training never showed you: for each seed, the source above and the adapted generator below.
+
+# %%
+from adaptation.adapter import load_source
+from adaptation.generation.grids import compose
+from adaptation.generation.seeds import parse_seeds
+
+results = Path(WORKDIR) / 'results'
+results.mkdir(exist_ok=True)
+seeds = parse_seeds(SEEDS)
+source = load_source(GENERATOR)
+adapted = adaptation.load_adapted(source, adapter)
+
+
+def rows(generator):
+    """The views of each seed, [seeds, views, S, S, 3]."""
+    drawn = [picture.pixels for picture in adaptation.pictures(generator, seeds, views=VIEWS)]
+    return np.stack(drawn).reshape(len(seeds), VIEWS, *drawn[0].shape)
+
+
+from PIL import Image as Pictures
+
+grid = Pictures.fromarray(compose(list(zip(rows(source), rows(adapted), strict=True))))
+grid.save(results / 'grid.png')
+display(grid)
+
+# %% [markdown]
+# ## Film
+# One head, turned before the camera.
+
+# %%
+film = adaptation.film(adapted, results / 'turntable.mp4', [seeds[0]], frames=FRAMES)
+display(Video(str(film), embed=True, html_attributes='controls loop autoplay muted', width=384))
+
+# %% [markdown]
+# ## Mesh
+# The surface of the same head with a texture baked from renderings. Drag to turn it, scroll to come nearer.
+
+# %%
+import trimesh
+
+mesh = adaptation.mesh(adapted, seeds[0], resolution=MESH_RESOLUTION or None, texture_resolution=TEXTURE)
+adaptation.save_mesh(mesh, results / 'head.glb')
+surface = mesh.surface
+print(f'{len(surface.vertices):,} vertices, {len(surface.faces):,} triangles, watertight: {mesh.watertight}')
+display(trimesh.load_scene(results / 'head.glb').show(viewer='jupyter'))
+
+# %% [markdown]
+# ## Download
+# The adapter (a few MB: what differs from the source), the pictures of the run, and what was made above.
+
+# %%
+import zipfile
+
+archive = Path(WORKDIR) / 'results.zip'
+with zipfile.ZipFile(archive, 'w') as packed:
+    for name in ('adapter.safetensors', 'adapter.json', 'config.json', 'samples', 'results'):
+        path = Path(WORKDIR) / name
+        for file in sorted(path.rglob('*.*')) if path.is_dir() else [path]:
+            packed.write(file, file.relative_to(WORKDIR))
+print(f'{archive}: {archive.stat().st_size / 2**20:.1f} MiB')
+if IN_COLAB:
+    from google.colab import files
+
+    files.download(str(archive))

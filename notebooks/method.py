@@ -1,0 +1,414 @@
+# %% [markdown]
+# # The method, loss by loss
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/3d-adapter-jax/3d-adapter-jax/blob/main/notebooks/method.ipynb)
+#
+# 3D-Adapter ([arXiv 2410.08824](https://arxiv.org/abs/2410.08824)) gives a pretrained 3D generator the style of **one**
+# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows. Here each is
+# computed by the functions that train, on heads of the miniature, and drawn.
+
+# %% tags=["parameters"]
+# @title Settings
+REPOSITORY = 'https://github.com/3d-adapter-jax/3d-adapter-jax'  # @param {type: "string"}
+CONFIG = 'configs/sketch.py'  # @param {type: "string"}
+WORKDIR = 'runs/method'  # @param {type: "string"}
+# @markdown Shares of the config's steps: of the whole run, and of the short ones that leave a loss out.
+STEPS = 1.0  # @param {type: "number"}
+ABLATION_STEPS = 0.25  # @param {type: "number"}
+# @markdown Heads in the pictures, and source images behind the domain direction (0: the config's number).
+HEADS = 4  # @param {type: "integer"}
+SOURCE_SAMPLES = 0  # @param {type: "integer"}
+
+# %%
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec('adaptation') is None:
+    clone = Path('3d-adapter-jax').resolve()
+    if not clone.exists():
+        subprocess.run(['git', 'clone', '--depth', '1', REPOSITORY, str(clone)], check=True)
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '-e', f'{clone}[notebooks]'], check=True)
+    sys.path.insert(0, str(clone))  # an editable installation is found by the next process only
+    importlib.invalidate_caches()
+
+# %%
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+import adaptation
+from adaptation import losses
+from adaptation.guidance import make_guides
+from adaptation.inputs import find_file, load_inputs
+from adaptation.leaves import matching, named_leaves, with_leaves
+from adaptation.main import load_experiment
+from adaptation.samples import equal_batches
+from eg3d_jax import cameras
+
+settings = load_experiment(find_file(CONFIG))
+settings.source_samples = SOURCE_SAMPLES or settings.source_samples
+settings.sample_heads = 1
+inputs = load_inputs(adaptation.read_config(settings))
+source, reference = inputs.generator, inputs.reference
+
+
+def figure(rows, columns, width=1.7, height=1.8):
+    """An empty figure and its axes [rows, columns], without ticks."""
+    made = Figure(figsize=(width * columns, height * rows), layout='constrained')
+    axes = made.subplots(rows, columns, squeeze=False)
+    for one in axes.flat:
+        one.set(xticks=[], yticks=[])
+    return made, axes
+
+
+def show(made):
+    """Displays a figure as a small PNG."""
+    content = io.BytesIO()
+    made.savefig(content, format='png', dpi=72)
+    display(Image(data=content.getvalue()))
+
+
+def visible(image):
+    """An image in [-1, 1] as colours in [0, 1]."""
+    return np.clip((np.asarray(image) + 1) / 2, 0, 1)
+
+
+def as_colours(vectors, basis=None):
+    """Vectors [..., C] as colours: their first three principal components; and the basis, to colour others alike."""
+    flat = np.asarray(vectors).reshape(-1, vectors.shape[-1])
+    if basis is None:
+        mean = flat.mean(axis=0)
+        axes = np.linalg.svd(flat - mean, full_matrices=False)[2][:3]
+        low, high = np.percentile((flat - mean) @ axes.T, [2, 98], axis=0)
+        basis = (mean, axes, low, high)
+    mean, axes, low, high = basis
+    colours = np.clip(((flat - mean) @ axes.T - low) / (high - low), 0, 1)
+    return colours.reshape(*vectors.shape[:-1], 3), basis
+
+
+def square(tokens):
+    """T values or vectors, row by row, as a square map."""
+    side = round(tokens.shape[0] ** 0.5)
+    return np.asarray(tokens).reshape(side, side, *tokens.shape[1:])
+
+
+# %% [markdown]
+# ## 1. The generator, stage by stage
+# `z, camera -> mapping -> w -> G1 (backbone) -> three planes -> Tri-D and volume rendering -> feature image and depth
+# -> G2 (super-resolution) -> image`. Only Tri-D and then G2 are trained: the mapping and the planes serve the source
+# and the adapted generator alike, which is why a head keeps its identity.
+
+# %%
+
+
+@jax.jit
+def stages(generator, z, camera):
+    """What each stage makes of latents seen by cameras."""
+    ws = generator.mapping(z, camera)
+    planes = generator.planes(ws)
+    rendered = generator.render(planes, camera)
+    return planes, rendered, generator.superresolve(rendered.feature_image, ws)
+
+
+z = jax.random.normal(jax.random.key(1), (HEADS, source.config.z_dim))
+yaws = jnp.linspace(-0.35, 0.35, HEADS)
+camera = cameras.orbit_cameras(yaws, jnp.zeros(HEADS), inputs.camera)
+planes, rendered, images = stages(source, z, camera)
+
+made, axes = figure(HEADS, 7)
+colours, basis = as_colours(rendered.feature_image)
+for row, head in zip(axes, range(HEADS), strict=True):
+    for axis, plane in zip(row, np.asarray(planes[head]), strict=False):
+        axis.imshow(np.linalg.norm(plane, axis=-1), cmap='magma')
+    row[3].imshow(visible(rendered.feature_image[head, ..., :3]))
+    row[4].imshow(colours[head])
+    row[5].imshow(rendered.depth[head, ..., 0], cmap='viridis_r')
+    row[6].imshow(visible(images[head]))
+titles = ('plane (x, y)', 'plane (x, z)', 'plane (z, x)', 'raw RGB', 'all 32 features', 'depth', 'image (G2)')
+for axis, title in zip(axes[0], titles, strict=True):
+    axis.set_title(title, fontsize=9)
+show(made)
+
+# %% [markdown]
+# ## 2. The two CLIPs, and what their tokens see
+# $E(I)$ is the unit-norm embedding of a whole image, $T(I)$ its patch tokens after block $k$: one vector a patch. Two
+# encoders with different patches are used, and their losses added. Tokens are coloured by their first three principal
+# components, in one basis a row: patches of one colour are alike to CLIP.
+
+# %%
+
+
+@jax.jit
+def encode(guide, images):
+    """Embeddings and tokens of images in [-1, 1]."""
+    found = guide.encode(images, tokens=True, embed=True)
+    return found.embedding, found.tokens[0]
+
+
+def source_images():
+    """Images of the source, from its own distribution of cameras."""
+    z_key, pose_key = jax.random.split(jax.random.key(2))
+    many = jax.random.normal(z_key, (settings.source_samples, source.config.z_dim))
+    looking = cameras.sample_poses(pose_key, settings.source_samples, inputs.camera)
+    for rows in equal_batches(settings.source_samples, HEADS):
+        yield stages(source, many[rows], looking[rows])[-1]
+
+
+samples = list(source_images())
+guides = make_guides(inputs.encoders, inputs.layers, jnp.asarray(reference), samples)
+made, axes = figure(1 + len(guides), 1 + HEADS)
+for axis, picture in zip(axes[0], (reference, *images), strict=True):
+    axis.imshow(visible(picture))
+axes[0, 0].set_title('reference', fontsize=9)
+for row, guide in zip(axes[1:], guides, strict=True):
+    tokens = [guide.reference_tokens, *encode(guide, images)[1]]
+    colours, _ = as_colours(np.stack(tokens))
+    for axis, token in zip(row, colours, strict=True):
+        axis.imshow(square(token))
+    row[0].set_ylabel(f'patches of {guide.encoder.config.vision.patch_size}', fontsize=9)
+show(made)
+
+# %% [markdown]
+# ## 3. An adapted generator
+# Trained by the config, to have something to measure. At the left the reference, above the source's head from three
+# sides, below the same head adapted.
+
+# %%
+
+
+def train(name, share, left_out=None):
+    """The generator adapted with this share of the steps, one loss all but left out."""
+    config = load_experiment(find_file(CONFIG))
+    config.sample_heads, config.source_samples = 1, settings.source_samples
+    for phase in config.phases.values():
+        phase.steps = max(1, round(share * phase.steps))
+        if left_out and phase.weights[left_out]:
+            phase.weights[left_out] = 1e-6  # rather than 0: all these runs then share one compiled program
+    workdir = Path(WORKDIR) / name
+    adaptation.run(adaptation.read_config(config), workdir, quiet=True)
+    return adaptation.load_adapted(source, workdir)
+
+
+adapted = train('all', STEPS)
+last = sorted((Path(WORKDIR) / 'all' / 'samples').glob('*.png'))[-1]
+display(Image(data=last.read_bytes()))
+adapted_rendered, adapted_images = stages(adapted, z, camera)[1:]
+encoded = [(encode(guide, images), encode(guide, adapted_images)) for guide in guides]
+
+# %% [markdown]
+# ## 4. DDR: domain direction regularisation
+# $$d_{dom} = E(R) - \operatorname{mean} E(I_s), \qquad d_{img} = E(I_t) - E(I_s), \qquad
+# L_{dir} = \operatorname{mean}\,(1 - \cos(d_{img}, d_{dom}))$$
+# Every head moves in CLIP's space the way the domains lie apart, rather than onto the reference: that is what keeps
+# the heads different. The horizontal axis runs along $d_{dom}$, the vertical one is the direction across it in which
+# source images differ most. Arrows that are level agree with the loss.
+
+
+# %%
+def onto(mean, basis):
+    """Embeddings as points of the plane of two directions."""
+    return lambda points: (np.asarray(points) - mean) @ basis.T
+
+
+made, axes = figure(1, len(guides), 4, 3)
+for axis, guide, ((before, _), (after, _)) in zip(axes[0], guides, encoded, strict=True):
+    cloud = np.concatenate([encode(guide, batch)[0] for batch in samples])
+    along = np.asarray(guide.domain_direction / jnp.linalg.norm(guide.domain_direction))
+    rest = cloud - cloud.mean(axis=0)
+    across = np.linalg.svd(rest - np.outer(rest @ along, along), full_matrices=False)[2][0]
+    mean = cloud.mean(axis=0)
+    project = onto(mean, np.stack([along, across]))
+    target = project(encode(guide, jnp.asarray(reference)[None])[0])
+    axis.scatter(*project(cloud).T, s=8, color='0.7', label='source images')
+    axis.scatter(*target.T, marker='*', s=120, color='crimson', label='reference')
+    for start, end in zip(project(before), project(after), strict=True):
+        axis.annotate('', end, start, arrowprops={'arrowstyle': '->', 'color': 'tab:blue'})
+    axis.scatter(*project(after).T, s=12, color='tab:blue', label='adapted')
+    value = losses.direction_loss(after, before, guide.domain_direction)
+    axis.set_title(
+        f'patches of {guide.encoder.config.vision.patch_size}: L_dir {value:.2f} (1 at the start)', fontsize=9
+    )
+    axis.set_xlabel('along the domain direction', fontsize=8)
+axes[0, 0].legend(fontsize=7)
+show(made)
+
+# %% [markdown]
+# ## 5. TDL: target distribution learning
+# $$C_{ij} = 1 - \cos(T_i(I_t), T_j(R)), \qquad
+# L_{dis} = \max\big(\operatorname{mean}_i \min_j C_{ij},\ \operatorname{mean}_j \min_i C_{ij}\big)$$
+# The relaxed earth mover's distance between two sets of patches: every patch of the image should look like *some*
+# patch of the reference, and every patch of the reference should be found somewhere. Where it is bright, nothing in
+# the reference is like the patch. At the right, each patch of the adapted image is replaced by the reference's patch
+# that is nearest to it.
+
+# %%
+
+
+def unit(tokens):
+    """Tokens at length 1."""
+    return np.asarray(tokens) / np.linalg.norm(tokens, axis=-1, keepdims=True)
+
+
+def rebuilt(nearest, side):
+    """The reference's patches in another order."""
+    size = reference.shape[0] // side
+    patches = visible(reference)[: size * side, : size * side].reshape(side, size, side, size, 3)
+    patches = patches.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, 3)[nearest]
+    return patches.reshape(side, side, size, size, 3).transpose(0, 2, 1, 3, 4).reshape(side * size, side * size, 3)
+
+
+guide, ((_, before), (_, after)) = guides[0], encoded[0]
+made, axes = figure(min(HEADS, 3), 5)
+costs = [1 - unit(tokens) @ unit(guide.reference_tokens).T for tokens in (before, after)]
+top = max(cost.min(axis=-1).max() for cost in costs)
+for head, row in enumerate(axes):
+    for axis, picture in zip(row[::2], (images[head], adapted_images[head]), strict=False):
+        axis.imshow(visible(picture))
+    for axis, cost in zip(row[1::2], costs, strict=True):
+        axis.imshow(square(cost[head].min(axis=-1)), cmap='magma', vmin=0, vmax=top)
+    row[4].imshow(rebuilt(costs[1][head].argmin(axis=-1), round(len(before[head]) ** 0.5)))
+values = [losses.distribution_loss(tokens, guide.reference_tokens) for tokens in (before, after)]
+titles = ('source', f'to R: L_dis {values[0]:.3f}', 'adapted', f'to R: L_dis {values[1]:.3f}', 'patches of R')
+for axis, title in zip(axes[0], titles, strict=True):
+    axis.set_title(title, fontsize=9)
+show(made)
+
+# %% [markdown]
+# ## 6. ISSM: image-level source structure maintenance
+# $$S(I)_{ij} = \frac{1 - \cos(T_i, T_j)}{\sum_i (1 - \cos(T_i, T_j))}, \qquad
+# L_{istr} = T \cdot \operatorname{mean} |S(I_t) - S(I_s)|$$
+# What is unlike what within an image must stay so, whatever it looks like: hair stays apart from skin, skin from
+# paper. Drawn for one patch, the middle one: its distance to all others, before and after; and for every patch how
+# far its column of $S$ has moved.
+
+# %%
+
+
+def structure_picture(before, after, first, second, value):
+    """Distances from the middle position, and the change of every position's distances."""
+    made, axes = figure(min(HEADS, 3), 5)
+    old, new = (np.asarray(losses.self_distances(tokens)) for tokens in (before, after))
+    side = round(old.shape[1] ** 0.5)
+    middle = side // 2 * side + side // 2
+    count = old.shape[1]
+    for head, row in enumerate(axes):
+        row[0].imshow(visible(first[head]))
+        row[2].imshow(visible(second[head]))
+        top = count * max(old[head, :, middle].max(), new[head, :, middle].max())
+        row[1].imshow(count * square(old[head, :, middle]), cmap='viridis', vmin=0, vmax=top)
+        row[3].imshow(count * square(new[head, :, middle]), cmap='viridis', vmin=0, vmax=top)
+        row[4].imshow(square(np.abs(new - old)[head].sum(axis=0)), cmap='magma', vmin=0, vmax=1)
+    titles = ('source', 'unlike its middle', 'adapted', 'unlike its middle', f'change: {value:.3f}')
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=9)
+    show(made)
+
+
+structure_picture(before, after, images, adapted_images, losses.image_structure_loss(after, before))
+
+# %% [markdown]
+# ## 7. FSSM: feature-level source structure maintenance
+# The same matrix on the volume-rendered feature image, all 32 channels, pooled to at most 32 x 32 positions: Tri-D may
+# recolour the head, but what belongs together in 3D stays together. G2 does not touch the feature image, so this loss
+# belongs to the first phase alone. The pictures are the feature image's first three channels, the raw RGB.
+
+# %%
+
+
+def positions(features):
+    """A feature image as tokens, pooled as the loss does."""
+    n, side, _, channels = features.shape
+    window = losses.pooling_window(side)
+    pooled = features.reshape(n, side // window, window, side // window, window, channels).mean(axis=(2, 4))
+    return pooled.reshape(n, -1, channels)
+
+
+first, second = rendered.feature_image, adapted_rendered.feature_image
+value = losses.feature_structure_loss(second, first)
+structure_picture(positions(first), positions(second), first[..., :3], second[..., :3], value)
+
+# %% [markdown]
+# ## 8. What happens without each
+# Short runs from the same seed, each with the weight of one loss taken away. The table holds each loss (summed over
+# the encoders) on the heads above. The losses share a generator, so that one may fall or rise with another: runs this
+# short show tendencies, and few steps show hardly any.
+
+# %%
+
+
+def measure(generator):
+    """The four losses of a generator on the heads above, and its images."""
+    _, seen, drawn = stages(generator, z, camera)
+    values = dict.fromkeys(('dir', 'dis', 'istr'), 0.0)
+    for guide in guides:
+        (old, old_tokens), (new, new_tokens) = encode(guide, images), encode(guide, drawn)
+        values['dir'] += float(losses.direction_loss(new, old, guide.domain_direction))
+        values['dis'] += float(losses.distribution_loss(new_tokens, guide.reference_tokens))
+        values['istr'] += float(losses.image_structure_loss(new_tokens, old_tokens))
+    values['fstr'] = float(losses.feature_structure_loss(seen.feature_image, rendered.feature_image))
+    return values, drawn
+
+
+runs = {'source': source, 'all four': train('short', ABLATION_STEPS)}
+for name, title in {'dir': 'no DDR', 'dis': 'no TDL', 'istr': 'no ISSM', 'fstr': 'no FSSM'}.items():
+    runs[title] = train(f'without_{name}', ABLATION_STEPS, name)
+made, axes = figure(HEADS, len(runs))
+print(f'{"":10}{"DDR":>8}{"TDL":>8}{"ISSM":>8}{"FSSM":>8}')
+for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
+    values, drawn = measure(generator)
+    print(f'{title:10}' + ''.join(f'{value:8.3f}' for value in values.values()))
+    column[0].set_title(title, fontsize=9)
+    for axis, picture in zip(column, drawn, strict=True):
+        axis.imshow(visible(picture))
+show(made)
+
+# %% [markdown]
+# ## 9. The two phases
+# First Tri-D is trained on all four losses (colours, in 3D), then G2 on the first three (lines and texture, in the
+# image). Since nothing else changes, the result of the first phase is the source with the adapted Tri-D alone.
+
+# %%
+leaves = named_leaves(adapted)
+only_decoder = with_leaves(source, {name: leaves[name] for name in matching(leaves, 'decoder')})
+made, axes = figure(3, HEADS)
+for row, generator, title in zip(
+    axes, (source, only_decoder, adapted), ('source', 'phase 1: Tri-D', 'phase 2: and G2'), strict=True
+):
+    row[0].set_ylabel(title, fontsize=9)
+    for axis, picture in zip(row, stages(generator, z, camera)[-1], strict=True):
+        axis.imshow(visible(picture))
+show(made)
+
+# %% [markdown]
+# ## 10. The same head from every side
+# One head, turned. Below, how consistent the views are: pixels of one view are carried over to a view 0.3 rad further
+# round through the rendered depth, and their colours compared (mean absolute difference of colours in [0, 1]; the
+# source is the yardstick).
+
+# %%
+from adaptation.evaluation.multiview import DEPTH_TOLERANCE, View, reprojection, turned
+
+
+def view(generator, looking):
+    """What a camera sees of the heads above."""
+    _, seen, drawn = stages(generator, z, looking)
+    return View(looking, drawn, seen.depth[..., 0], seen.weights_sum[..., 0])
+
+
+rendering = source.config.rendering
+tolerance = DEPTH_TOLERANCE * (rendering.ray_end - rendering.ray_start)
+for name, generator in (('source', source), ('adapted', adapted)):
+    found = reprojection(view(generator, camera), view(generator, turned(camera, inputs.camera)), tolerance)
+    print(f'{name:8} difference {np.nanmean(found.error):.4f}, compared {np.mean(found.compared):.0%} of the pixels')
+
+made, axes = figure(2, 5)
+for row, generator in zip(axes, (source, adapted), strict=True):
+    for axis, picture in zip(row, adaptation.pictures(generator, [1], views=5), strict=True):
+        axis.imshow(picture.pixels)
+show(made)
