@@ -168,7 +168,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise AdapterError(str(error)) from None
     if not isinstance(info, dict) or info.get('format') not in (FORMAT, DOMAINS_FORMAT) or not _is_complete(info):
-        raise AdapterError(f'{path} is no adapter of format {FORMAT}.')
+        raise AdapterError(f'{path} is no adapter of format {FORMAT} or {DOMAINS_FORMAT}.')
     return info
 
 

@@ -36,7 +36,7 @@ class Guide:
 
     def encode(self, images: Float[Array, 'N H W 3'], *, tokens: bool, embed: bool) -> clip_jax.ImageEncoding:
         """Tokens after block `layer` and embeddings of images in [-1, 1]; only those asked for are computed."""
-        return _encode(self.encoder, images, (self.layer,) if tokens else (), embed)
+        return encode_images(self.encoder, images, (self.layer,) if tokens else (), embed)
 
 
 def make_guides(
@@ -136,11 +136,12 @@ def _picture_guides(
     )
 
 
-def _encode(
+def encode_images(
     encoder: clip_jax.Clip, images: Float[Array, 'N H W 3'], tokens_after: tuple[int, ...], embed: bool
 ) -> clip_jax.ImageEncoding:
+    """Patch tokens after these blocks, and embeddings if asked for, of images in [-1, 1] of any size."""
     pixels = clip_jax.preprocess(images, encoder.config.vision.image_size)
     return encoder.encode_image(pixels, tokens_after, embed)
 
 
-_encode_jit = jax.jit(_encode, static_argnames=('tokens_after', 'embed'))
+_encode_jit = jax.jit(encode_images, static_argnames=('tokens_after', 'embed'))

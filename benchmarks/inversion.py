@@ -11,7 +11,6 @@ itself. For heads of the world the PSNR is bounded by how true the generator is 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -30,6 +29,7 @@ from adaptation.inversion import Request, ViewReader, invert
 from adaptation.inversion.command import default_block
 from adaptation.inversion.pictures import as_photographed, save_side_by_side
 from benchmarks.miniature import ROOT, accuracy
+from benchmarks.records import command_line, write_records
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
 from eg3d_jax.huge_pages import restart_with_huge_pages
@@ -131,15 +131,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--heads', type=int, default=4, help='of each kind')
     options = parser.parse_args(arguments)
     records = measure(options.heads, options.workdir)
-    command = 'python -m benchmarks.inversion ' + ' '.join(sys.argv[1:] if arguments is None else arguments)
+    command = command_line('benchmarks.inversion', arguments)
     text = (
-        f'# Inversion of heads with known cameras\n\nWritten by `{command.strip()}` ({machine()}): {options.heads} '
+        f'# Inversion of heads with known cameras\n\nWritten by `{command}` ({machine()}): {options.heads} '
         f'heads of each kind, means (least to largest); what each number is, `benchmarks/inversion.py` says.\n\n'
         f'{table(records)}\n'
     )
-    options.output.write_text(text)
-    options.output.with_suffix('.json').write_text(json.dumps(records, indent=2) + '\n')
-    print(text)
+    write_records(options.output, text, records)
     return 0
 
 

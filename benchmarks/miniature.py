@@ -56,6 +56,7 @@ from benchmarks.ground_truth import (
     read_ground_truth,
     save_ground_truth,
 )
+from benchmarks.records import command_line, write_records
 from benchmarks.target_domain import Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
@@ -346,15 +347,13 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     records = measure_all(every, setup, options.processes)
     minutes = (time.perf_counter() - started) / 60
-    command = 'python -m benchmarks.miniature ' + ' '.join(sys.argv[1:] if arguments is None else arguments)
+    command = command_line('benchmarks.miniature', arguments)
     text = (
-        f'# The miniature benchmark\n\nWritten by `{command.strip()}`: {len(records)} adaptations, {options.samples} '
+        f'# The miniature benchmark\n\nWritten by `{command}`: {len(records)} adaptations, {options.samples} '
         f'samples each, in {minutes:.0f} minutes on {options.processes} processes ({machine()}). Means ± deviations '
         f'over the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
     )
-    options.output.write_text(text)
-    options.output.with_suffix('.json').write_text(json.dumps(records, indent=2) + '\n')
-    print(text)
+    write_records(options.output, text, records)
     return 0
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.miniature import ROOT, STYLES, Job, Setup, config_of, measure
+from benchmarks.records import command_line, write_records
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from miniature.references import VALIDATION_HEADS
 from miniature.training import machine
@@ -164,16 +165,14 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     trials = search(options)
     minutes = (time.perf_counter() - started) / 60
-    command = 'python -m benchmarks.search ' + ' '.join(sys.argv[1:] if arguments is None else arguments)
+    command = command_line('benchmarks.search', arguments)
     text = (
-        f'# The search for the shipped settings\n\nWritten by `{command.strip()}` in {minutes:.0f} minutes '
+        f'# The search for the shipped settings\n\nWritten by `{command}` in {minutes:.0f} minutes '
         f'({machine()}): each trial adapts to {options.references} validation reference(s) and draws {options.samples} '
         f'samples of validation heads; what is searched, `benchmarks/search.py` says. The best trial of a style is in '
         f'bold. One seed: differences of a point or two are noise.\n\n{table(trials)}\n'
     )
-    options.output.write_text(text)
-    options.output.with_suffix('.json').write_text(json.dumps(trials, indent=2) + '\n')
-    print(text)
+    write_records(options.output, text, trials)
     return 0
 
 

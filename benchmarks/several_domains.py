@@ -39,6 +39,7 @@ from benchmarks.miniature import (
     save_grid,
     tested,
 )
+from benchmarks.records import command_line, write_records
 from miniature.training import machine
 
 NUMBERS = {  # the number's name -> its heading and format
@@ -135,11 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     text = table(result)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(
-        f'# One run over several references\n\n`python -m benchmarks.several_domains`\n\n{text}\n'
-    )
-    options.output.with_suffix('.json').write_text(json.dumps(result, indent=2) + '\n')
-    print(text)
+    command = command_line('benchmarks.several_domains', arguments)
+    write_records(options.output, f'# One run over several references\n\n`{command}`\n\n{text}\n', result)
     return 0
 
 

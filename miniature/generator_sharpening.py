@@ -26,7 +26,6 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 from tqdm import tqdm
 
-from adaptation.files import replacing
 from eg3d_jax import TriPlaneGenerator, load_generator, save_generator
 from eg3d_jax.config import RGB_CHANNELS, DiscriminatorConfig
 from eg3d_jax.discriminator import DualDiscriminator
@@ -89,8 +88,10 @@ def make_pool(generator: TriPlaneGenerator, path: Path, size: int, seed: int) ->
             true = world.render(world.from_latent(z), camera, 'photo', generator.config.image_resolution)
             parts.append([np.asarray(x, np.float16) for x in (*_stages(generator, z, camera), camera, true)])
         pool = Pool(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-        with replacing(path) as unfinished, unfinished.open('wb') as file:
+        unfinished = path.with_suffix('.tmp')
+        with unfinished.open('wb') as file:
             np.savez(file, **pool._asdict())
+        unfinished.replace(path)
     with np.load(path) as stored:
         return Pool(**{name: stored[name] for name in stored.files})
 

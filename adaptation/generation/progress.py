@@ -8,7 +8,12 @@ from tqdm import tqdm
 from adaptation.errors import Interrupted
 from adaptation.interrupts import StopRequest
 
-SECONDS_BETWEEN_LINES = 15  # where the bar's output is no terminal and each update is a line of its own
+SECONDS_BETWEEN_LINES = 15.0  # where the bar's output is no terminal and each update is a line of its own
+
+
+def seconds_between_updates() -> float:
+    """Of a bar on the standard error output."""
+    return 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
 
 
 class Progress:
@@ -19,8 +24,9 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, unit: str, stop: StopRequest):
-        seconds = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
-        self._bar: Any = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True, mininterval=seconds)
+        self._bar: Any = tqdm(
+            total=total, desc=what, unit=unit, dynamic_ncols=True, mininterval=seconds_between_updates()
+        )
         self._stop = stop
 
     def __enter__(self) -> 'Progress':

@@ -217,10 +217,9 @@ def image_losses(image: Float[Array, '1 S S 3'], subject: Subject, layers: tuple
     """The parts of the objective that compare pictures."""
     seen = see(subject.seer.encoders, layers, image)
     distances = [token_distance(ours, theirs) for ours, theirs in zip(seen, subject.seer.tokens, strict=True)]
-    block = min(4, image.shape[1])
     return {
         'colour': jnp.mean(jnp.abs(image - subject.target)),
-        'pooled': jnp.mean(jnp.square(pool(image, block) - pool(subject.target, block))),
+        'pooled': jnp.mean(jnp.square(pool(image) - pool(subject.target))),
         'perceptual': sum(distances, jnp.zeros(())) / max(len(distances), 1),
     }
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import clip_jax
+from adaptation.guidance import encode_images
 
-POOLED = 4  # pixels of a side of a block
+POOLED = 4  # pixels along a side of a block
 SHORTEST_TOKEN = 1e-6
 
 
@@ -36,11 +37,8 @@ def see(
     encoders: tuple[clip_jax.Clip, ...], layers: tuple[int, ...], image: Float[Array, 'N S S 3']
 ) -> tuple[Float[Array, 'N T C'], ...]:
     """Patch tokens of images in [-1, 1], after one block of each encoder."""
-    found = []
-    for encoder, layer in zip(encoders, layers, strict=True):
-        pixels = clip_jax.preprocess(image, encoder.config.vision.image_size)
-        found.append(encoder.encode_image(pixels, (layer,), False).tokens[0])
-    return tuple(found)
+    pairs = zip(encoders, layers, strict=True)
+    return tuple(encode_images(encoder, image, (layer,), False).tokens[0] for encoder, layer in pairs)
 
 
 def token_distance(ours: Float[Array, 'N T C'], theirs: Float[Array, 'N T C']) -> Float[Array, '']:
@@ -48,8 +46,9 @@ def token_distance(ours: Float[Array, 'N T C'], theirs: Float[Array, 'N T C']) -
     return 1.0 - jnp.mean(jnp.sum(_unit(ours) * _unit(theirs), axis=-1))
 
 
-def pool(image: Float[Array, 'N S S 3'], block: int = POOLED) -> Float[Array, 'N s s 3']:
-    """Means over blocks of pixels."""
+def pool(image: Float[Array, 'N S S 3']) -> Float[Array, 'N s s 3']:
+    """Means over blocks of POOLED x POOLED pixels."""
+    block = min(POOLED, image.shape[1])
     n, side = image.shape[0], image.shape[1] // block
     return image.reshape(n, side, block, side, block, 3).mean(axis=(2, 4))  # [N, s, B, s, B, 3] -> [N, s, s, 3]
 

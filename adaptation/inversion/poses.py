@@ -1,10 +1,10 @@
 """The pose of a photograph: where its camera stands, and how its crop lies in the picture that the generator makes.
 
 The renderer takes cameras as constants, so a pose is found without gradients: by Gauss-Newton steps, whose six
-derivatives are differences of small renderings. Up and down are nearly told apart by the shape of a head alone, so what
-`reading` says of the view is held on to.
+derivatives are differences of small renderings. The height of a camera and the shape of a head explain each other's
+errors, so what `reading` says of the view is held on to.
 
-N cameras, P parameters of a pose, h side of a small rendering.
+N cameras, h side of a small rendering.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ NAMES = ('yaw', 'pitch', 'roll', 'right', 'down', 'zoom')
 CROP_DEVIATIONS = (0.1, 0.04, 0.04, 0.1)
 STEPS = (0.02, 0.02, 0.02, 0.01, 0.01, 0.02)  # of the differences
 LARGEST_MOVE = (0.1, 0.1, 0.05, 0.03, 0.03, 0.05)  # of one Gauss-Newton step
-VIEWS = 2  # parameters that are always free
+VIEWS = 2  # of the parameters, the first, are the view's; the others are the crop's
 PRIOR = 1e-3  # weight of the squared pose, in deviations, beside the mean squared colour error
 DAMPING = 1e-3  # share of the curvature that is added to its diagonal
 

@@ -5,9 +5,8 @@ S side of an image.
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tqdm import tqdm
 import clip_jax
 from adaptation.errors import AdaptationError, Interrupted
 from adaptation.files import replacing
+from adaptation.generation.progress import seconds_between_updates
 from adaptation.inversion import fitting, poses
 from adaptation.inversion.fitting import SPACES, STAGES, Fit, Subject
 from adaptation.inversion.latents import w_basis
@@ -128,7 +128,7 @@ class _Run:
 
     def go(self) -> Inversion:
         total = sum(stage.steps for stage in self.stages)
-        with tqdm(total=total, unit='step', dynamic_ncols=True, mininterval=_seconds_between_updates()) as bar:
+        with tqdm(total=total, unit='step', dynamic_ncols=True, mininterval=seconds_between_updates()) as bar:
             self.bar: Any = bar
             bar.set_description('view')
             self.expected = self._expect()
@@ -245,8 +245,7 @@ def measure(picture: Picture, photo: Picture) -> dict[str, float]:
     colours, in blocks of pixels, that it accounts for."""
     made = np.clip(picture, -1.0, 1.0)
     window = min(7, photo.shape[0] - (1 - photo.shape[0] % 2))
-    block = min(4, photo.shape[0])
-    ours, theirs = (np.asarray(pool(jnp.asarray(image[None]), block)) for image in (made, photo))
+    ours, theirs = (np.asarray(pool(jnp.asarray(image[None]))) for image in (made, photo))
     spread = float(np.mean(np.square(theirs - theirs.mean(axis=(1, 2), keepdims=True))))
     return {
         'psnr': float(-10.0 * np.log10(max(float(np.mean(np.square(made - photo))) / 4.0, 1e-10))),
@@ -262,8 +261,4 @@ def _draw(generator: TriPlaneGenerator, tuned: fitting.Leaves, ws: Array, lookin
 
 
 def _scaled(stage: fitting.Stage, scale: float) -> fitting.Stage:
-    return fitting.Stage(stage.name, max(1, round(stage.steps * scale)), stage.rates, stage.small, stage.poses)
-
-
-def _seconds_between_updates() -> float:
-    return 0.1 if sys.stderr.isatty() else 15.0
+    return replace(stage, steps=max(1, round(stage.steps * scale)))

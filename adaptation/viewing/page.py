@@ -1,7 +1,6 @@
 """The viewer's page, made with viser: the head behind a camera that the mouse or a finger turns, and its controls.
 
-viser (nerfstudio's viewer) was chosen over gradio: it has an orbit camera for mouse and touch, and sends pictures as
-they come; gradio has neither, and brings twenty times the packages.
+viser (nerfstudio's viewer) was chosen over gradio, which has no orbit camera for mouse and touch.
 """
 
 import io

@@ -13,6 +13,7 @@ from flax import nnx
 import clip_jax
 import eg3d_jax
 from adaptation import losses
+from adaptation import step as step_module
 from adaptation.config import AdaptationConfig
 from adaptation.errors import ConfigError
 from adaptation.guidance import Guide, make_guides
@@ -148,6 +149,25 @@ def plane_scatters(jaxpr: Any, channels: int) -> int:
             inner = getattr(inner, 'jaxpr', inner)
             found += plane_scatters(inner, channels) if hasattr(inner, 'eqns') else 0
     return found
+
+
+def test_runs_that_differ_in_numbers_alone_are_compiled_once(
+    tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[Phase] = []
+    monkeypatch.setattr(step_module, '_make_program', lambda phase, sampling: asked.append(phase))
+    changes: list[dict[str, Any]] = [
+        {},
+        {'phases__phase1__learning_rate': 0.5, 'phases__phase1__weights__dis': 7.0, 'phases__phase1__steps': 9},
+        {'phases__phase1__weights__dis': 0.0},
+        {'phases__phase1__updates': 2},
+    ]
+    for change in changes:
+        config = tiny_config(**{'phases__phase1__weights__dis': 2.0, 'phases__phase1__updates': 1, **change})
+        make_step(phases_of(config, tiny_generator)[0], sampling_of(config, tiny_generator))
+    same, other_numbers, without_a_loss, more_updates = asked
+    assert other_numbers == same
+    assert len({same, without_a_loss, more_updates}) == 3
 
 
 def test_only_a_trained_backbone_is_differentiated(
