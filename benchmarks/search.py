@@ -37,17 +37,17 @@ Settings = dict[str, Any]  # a name of SPACE -> its value
 # that the weight of DDR stays 1.
 SPACE: dict[str, dict[str, dict[str, Any]]] = {
     'TDL': {
-        str(w): {f'phases.{phase}.weights.dis': w for phase in PHASES} for w in (0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+        str(w): {f'phases.{phase}.weights.dis': w for phase in PHASES} for w in (0.0, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     },
     'ISSM': {str(w): {f'phases.{phase}.weights.istr': w for phase in PHASES} for w in (0.12, 0.25, 0.5, 1.0, 2.0)},
     'FSSM': {str(w): {'phases.phase1.weights.fstr': w} for w in (0.25, 1.0, 4.0)},
     'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
-    'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (2.5e-3, 5e-3, 1e-2)},
+    'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (1.2e-3, 2.5e-3, 5e-3, 1e-2)},
     'rate 2': {str(rate): {'phases.phase2.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3)},
-    'steps 1': {str(steps): {'phases.phase1.steps': steps} for steps in (45, 60, 100)},
+    'steps 1': {str(steps): {'phases.phase1.steps': steps} for steps in (20, 40, 60, 100)},
     'steps 2': {
         f'{steps} x {updates}': {'phases.phase2.steps': steps, 'phases.phase2.updates': updates}
-        for steps, updates in ((20, 4), (40, 4), (20, 8))
+        for steps, updates in ((10, 4), (20, 4), (40, 4), (20, 8))
     },
 }
 

@@ -80,3 +80,18 @@ def test_g2_alone_is_trained(generator: TriPlaneGenerator, tmp_path: Path, monke
     after = {path: np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(nnx.state(generator))}
     changed = {path[0] for path, value in after.items() if not np.array_equal(value, before[path])}
     assert changed == {'superresolution'}
+
+
+def test_weakened_weights_lie_between(generator: TriPlaneGenerator):
+    initial = jax.tree.map(jnp.copy, generator)
+    trained = nnx.state(generator.superresolution, nnx.Param)
+    nnx.update(generator.superresolution, jax.tree.map(lambda leaf: leaf + 1.0, trained))
+    generator_sharpening.weaken(generator, initial, 0.25)
+    moved = jax.tree.map(
+        lambda a, b: np.asarray(b - a),
+        nnx.state(initial.superresolution, nnx.Param),
+        nnx.state(generator.superresolution, nnx.Param),
+    )
+    for change in jax.tree.leaves(moved):
+        np.testing.assert_allclose(change, 0.25, atol=1e-6)
+    assert jax.tree.leaves(moved)
