@@ -37,7 +37,8 @@ Settings = dict[str, Any]  # a name of SPACE -> its value
 # that the weight of DDR stays 1.
 SPACE: dict[str, dict[str, dict[str, Any]]] = {
     'TDL': {
-        str(w): {f'phases.{phase}.weights.dis': w for phase in PHASES} for w in (0.0, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+        str(w): {f'phases.{phase}.weights.dis': w for phase in PHASES}
+        for w in (0.0, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     },
     'ISSM': {str(w): {f'phases.{phase}.weights.istr': w for phase in PHASES} for w in (0.12, 0.25, 0.5, 1.0, 2.0)},
     'FSSM': {str(w): {'phases.phase1.weights.fstr': w} for w in (0.25, 1.0, 4.0)},
