@@ -33,9 +33,9 @@ from benchmarks.records import command_line, write_records
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
 from eg3d_jax.huge_pages import restart_with_huge_pages
+from eg3d_jax.machine import machine
 from miniature import world
 from miniature.judge import Judge, embed_all, load_judge
-from miniature.training import machine
 
 SEED = 95_000  # no training command uses it
 COLUMNS = {

@@ -61,10 +61,10 @@ from benchmarks.target_domain import Embeddings, Images, Samples, depth_change, 
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
 from eg3d_jax.huge_pages import restart_with_huge_pages
+from eg3d_jax.machine import machine
 from miniature import world
 from miniature.judge import Judge, embed_all, load_judge
 from miniature.references import HEADS, VALIDATION_HEADS, draw
-from miniature.training import machine
 
 STYLES = ('sketch', 'ukiyoe', 'cartoon')
 SAMPLES = 256

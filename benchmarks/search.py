@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks.miniature import ROOT, STYLES, Job, Setup, config_of, measure
 from benchmarks.records import command_line, write_records
 from eg3d_jax.huge_pages import restart_with_huge_pages
+from eg3d_jax.machine import machine
 from miniature.references import VALIDATION_HEADS
-from miniature.training import machine
 
 LEAST_DIVERSITY = 0.65  # share of the truth's
 REDRAWN = 2  # settings of the best trial that a new one changes

@@ -40,7 +40,6 @@ from benchmarks.miniature import (
     tested,
 )
 from benchmarks.records import command_line, write_records
-from miniature.training import machine
 
 NUMBERS = {  # the number's name -> its heading and format
     'frechet.source': ('Fréchet distance: source', '.1f'),

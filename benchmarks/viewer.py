@@ -23,7 +23,7 @@ from adaptation.leaves import matching, named_leaves
 from adaptation.viewing.drawing import Drawing, View
 from adaptation.viewing.page import serve
 from eg3d_jax.huge_pages import restart_with_huge_pages
-from miniature.training import machine
+from eg3d_jax.machine import machine
 
 TURN = 0.4  # radians to either side
 PATIENCE = 120.0  # seconds

@@ -5,8 +5,6 @@ resumed run gives the numbers of an uninterrupted one.
 """
 
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from tqdm import tqdm
+
+from eg3d_jax.machine import machine
 
 State = TypeVar('State')
 Metrics = Mapping[str, Any]
@@ -123,12 +123,3 @@ def read_recipe(directory: Path) -> Metrics:
     recipe = json.loads((directory / RECIPE).read_text())
     assert isinstance(recipe, dict)
     return recipe
-
-
-def machine() -> str:
-    """The device that JAX computes on, in words."""
-    device = jax.devices()[0]
-    if device.platform != 'cpu':
-        return f'{device.device_kind}, JAX {jax.__version__}'
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return f'CPU, {platform.machine()}, {cores} core{"s" if cores != 1 else ""}, JAX {jax.__version__}'

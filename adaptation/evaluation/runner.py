@@ -24,10 +24,11 @@ from adaptation.evaluation.progress import SampleProgress
 from adaptation.evaluation.run import Run, load_run
 from adaptation.evaluation.statistics import Statistics
 from adaptation.evaluation.targets import SMALLEST_SET, Sizes, TargetFolder, list_folder, read_pictures, resized
-from adaptation.evaluation.words import banner, machine, rank_warnings, size_report, table
+from adaptation.evaluation.words import banner, rank_warnings, size_report, table
 from adaptation.files import write_json
 from adaptation.interrupts import StopRequest
 from adaptation.workdir import Workdir
+from eg3d_jax.machine import machine
 
 FORMAT = 1
 RESULT_FILE = 'evaluation.json'

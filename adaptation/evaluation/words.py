@@ -1,7 +1,5 @@
 """What an evaluation says on the screen."""
 
-import os
-import platform
 from typing import TYPE_CHECKING
 
 import jax
@@ -85,12 +83,3 @@ def table(metrics: list[Metric]) -> list[str]:
         spread = '' if metric.interval is None else f'  [{metric.interval[0]:.4g}, {metric.interval[1]:.4g}]'
         lines.append(f'{metric.title:<{TITLE_WIDTH}} {metric.value:>10.4g}{spread}')
     return lines
-
-
-def machine() -> str:
-    """The device that JAX computes on, in words."""
-    device = jax.devices()[0]
-    if device.platform != 'cpu':
-        return f'{device.device_kind}, JAX {jax.__version__}'
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return f'CPU, {platform.machine()}, {cores} core{"s" if cores != 1 else ""}, JAX {jax.__version__}'
