@@ -40,6 +40,7 @@ from benchmarks.miniature import (
     tested,
 )
 from benchmarks.records import command_line, write_records
+from eg3d_jax.machine import machine
 
 NUMBERS = {  # the number's name -> its heading and format
     'frechet.source': ('Fréchet distance: source', '.1f'),
