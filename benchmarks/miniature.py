@@ -39,6 +39,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -332,12 +333,14 @@ def measure_all(every: Sequence[Job], setup: Setup, processes: int) -> list[dict
     work = [(job, setup) for job in every]
     if processes == 1:
         return [_work(item) for item in work]
-    with multiprocessing.get_context('spawn').Pool(processes, initializer=_take_a_core) as pool:
+    with multiprocessing.get_context('spawn').Pool(processes, _start, (setup.workdir,)) as pool:
         return pool.map(_work, work, chunksize=-(-len(work) // processes))
 
 
-def _take_a_core() -> None:
-    """Processes that share a core's worth of threads wait for each other: each takes a core of its own."""
+def _start(workdir: Path) -> None:
+    """Processes share what they compile; with the threads of one core between them they would wait: each takes one."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update('jax_compilation_cache_dir', str((workdir / 'compiled').resolve()))
     if hasattr(os, 'sched_setaffinity'):
         cores = sorted(os.sched_getaffinity(0))
         (number, *_) = multiprocessing.current_process()._identity
