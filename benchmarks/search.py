@@ -6,7 +6,8 @@ For each style a local search: the first trial is the config that ships when the
 redraws a few settings of the best trial so far. A trial adapts to the validation references and counts their mean
 Frechet distance to true renderings in the judge's embedding times their mean colour error (`benchmarks.miniature`,
 whose heads and references are other ones): the judge sees lines and hardly minds tints, the eye minds both. Trials
-whose samples are less diverse than LEAST_DIVERSITY of the truth are no candidates. Everything follows from the seed;
+whose samples are less diverse than LEAST_DIVERSITY of the truth are no candidates, nor are those that cost more than
+LARGEST_COST: the quality record's 18 runs are to take minutes. Everything follows from the seed;
 trials that are done are found in the working directory, with their settings, and not done again.
 """
 
@@ -29,6 +30,7 @@ from eg3d_jax.machine import machine
 from miniature.references import VALIDATION_HEADS
 
 LEAST_DIVERSITY = 0.65  # share of the truth's
+LARGEST_COST = 120.0  # in steps of phase 1
 REDRAWN = 2  # settings of the best trial that a new one changes
 PHASES = ('phase1', 'phase2')
 
@@ -93,9 +95,17 @@ def changes(point: Settings) -> tuple[str, ...]:
     return tuple(f'{name}={json.dumps(value)}' for name, value in fields.items())
 
 
+def cost(point: Settings) -> float:
+    """Of an adaptation, in steps of phase 1: a step of phase 2 renders whole images, for two, and updates G2."""
+    steps, updates = map(int, point['steps 2'].split(' x '))
+    return int(point['steps 1']) + steps * (2.0 + updates / 4.0)
+
+
 def distance(trial: Mapping[str, Any]) -> float:
     """What is minimised: a percent less Frechet distance is worth a percent of colour error."""
-    return float('inf') if trial['diversity'] < LEAST_DIVERSITY else float(trial['frechet'] * trial['colour_error'])
+    if trial['diversity'] < LEAST_DIVERSITY or cost(trial['settings']) > LARGEST_COST:
+        return float('inf')
+    return float(trial['frechet'] * trial['colour_error'])
 
 
 def attempt(style: str, number: int, point: Settings, options: argparse.Namespace) -> dict[str, Any]:

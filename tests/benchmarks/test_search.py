@@ -8,7 +8,7 @@ import pytest
 
 from adaptation.config import read_config
 from benchmarks.miniature import STYLES, Job, Setup, config_of
-from benchmarks.search import REDRAWN, SPACE, _kept, changes, distance, redraw, shipped, table
+from benchmarks.search import LARGEST_COST, REDRAWN, SPACE, _kept, changes, cost, distance, redraw, shipped, table
 
 
 @pytest.mark.parametrize('style', STYLES)
@@ -56,3 +56,10 @@ def test_a_trial_keeps_the_settings_that_it_was_begun_with(tmp_path: Path):
     assert _kept(tmp_path, 'sketch', 3, begun) == begun
     assert _kept(tmp_path, 'sketch', 3, later) == begun
     assert _kept(tmp_path, 'sketch', 4, later) == later
+
+
+def test_a_costly_trial_is_no_candidate():
+    dear = trial(1, 10.0, 0.8)
+    dear['settings'] = {**dear['settings'], 'steps 1': '100', 'steps 2': '20 x 8'}
+    assert cost(dear['settings']) == 180.0 > LARGEST_COST
+    assert min([trial(0, 40.0, 0.7), dear], key=distance)['trial'] == 0
