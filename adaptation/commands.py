@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from adaptation.domain_codes import DomainError, parse_code
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 
 
@@ -39,6 +40,21 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(name, ['--' + known.replace('_', '-') for known in vars(flags)], 1)
             raise ConfigError([f'unknown argument {unknown[0]!r}' + (f': did you mean {near[0]}?' if near else '')])
         return flags
+
+
+DOMAIN_HELP = "of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'"
+
+
+def domain_weights(text: str) -> dict[str, float]:
+    """The type of a `--domain`: weights by domain; see `parse_code`.
+
+    Raises:
+        argparse.ArgumentTypeError: the text names no domain.
+    """
+    try:
+        return parse_code(text)
+    except DomainError as error:
+        raise argparse.ArgumentTypeError(str(error).removesuffix('.')) from None
 
 
 def run_command(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from adaptation.domain_codes import DomainError, parse_code
+from adaptation.commands import DOMAIN_HELP, domain_weights
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.generation import defaults
 from adaptation.generation.seeds import FORMS, parse_seeds
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--generator', metavar='S', help='what is drawn without --workdir, or the source of the run if it was moved')
     add('--source', action='store_true', help="the run's source as well, beside the adapted generator")
     add('--strength', type=_number(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
-    add('--domain', type=_domain, metavar='NAME', help="of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'")
+    add('--domain', type=domain_weights, metavar='NAME', help=DOMAIN_HELP)
     add('--seeds', type=_seeds, default=tuple(range(16)), metavar='SEEDS', help=f'of the heads (0-15): {FORMS}')
     add(
         '--truncation',
@@ -189,13 +189,6 @@ def _seeds(text: str) -> tuple[int, ...]:
         return parse_seeds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _domain(text: str) -> dict[str, float]:
-    try:
-        return parse_code(text)
-    except DomainError as error:
-        raise argparse.ArgumentTypeError(str(error).removesuffix('.')) from None
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:
