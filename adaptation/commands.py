@@ -57,6 +57,32 @@ def domain_weights(text: str) -> dict[str, float]:
         raise argparse.ArgumentTypeError(str(error).removesuffix('.')) from None
 
 
+def number_in(least: float, most: float) -> Callable[[str], float]:
+    """The type of a flag that takes a number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f'expected a number from {least:g} to {most:g}, got {text!r}')
+        return value
+
+    return read
+
+
+def whole_in(least: int, most: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'expected a whole number from {least} to {most}, got {text!r}')
+        return int(text)
+
+    return read
+
+
 def run_command(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
     """Runs a command with these arguments (None: the program's own) and returns its exit code."""
     try:

@@ -62,12 +62,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add('--target', type=Path, metavar='FOLDER', help='pictures of the target domain, for the distances to it')
     add('--samples', type=int, default=5000, metavar='N', help='heads that are measured (default 5000)')
     add('--seed', type=int, default=0, metavar='N', help='of the heads, and of the order of target pictures')
-    add(
-        '--output',
-        type=Path,
-        metavar='DIR',
-        help='where evaluation.json is written (default: WORKDIR/evaluation[/DOMAIN])',
-    )
+    add('--output', type=Path, metavar='DIR', help='of evaluation.json (default: WORKDIR/evaluation[/DOMAIN])')
     add('--inception', type=Path, metavar='DIR', help='InceptionV3 from convert.inception, for FID and KID')
     add('--arcface', type=Path, metavar='DIR', help='ArcFace from convert.arcface, for identity')
     add('--batch', type=int, metavar='N', help='heads at a time (default: as many as the memory holds)')

@@ -5,7 +5,8 @@
 
 The output is an adapter like any other: its adapter.json says what it was mixed from. Of an adapter that holds several
 domains, --domain says which. --preview draws preview.png: heads of the source, of each adapter and of the mix. The
-source is the generator that the first adapter's run names. Exit codes: 0 finished, 1 failed, 2 flags refused, 130 interrupted.
+source is the generator that the first adapter's run names. Exit codes: 0 finished, 1 failed, 2 flags refused,
+130 interrupted.
 """
 
 import sys

@@ -4,7 +4,8 @@
 
 The page is runs/sketch/report.html unless another is named. It loads nothing from elsewhere. Metrics are in it once
 `python -m adaptation.evaluate` has measured them. Of a run of several domains, it shows them all: each reference with
-its heads, and what was measured of each side by side. Exit codes: 0 done, 1 failed, 2 settings refused, 130 interrupted.
+its heads, and what was measured of each side by side. Exit codes: 0 done, 1 failed, 2 settings refused,
+130 interrupted.
 """
 
 import argparse
@@ -168,7 +169,7 @@ def _read_evaluations(options: Options, record: 'Record') -> 'dict[str, Evaluati
         found = read_evaluations(directory, record.config.domains)
         if not found and options.evaluation is not None:
             command = f'{EVALUATE} --workdir={options.workdir} --domain={record.config.domains[0]}'
-            raise ConfigError([f'--evaluation: no directory in {directory} holds a {FILE}: make one with {command}.'])
+            raise ConfigError([f'--evaluation: no directory in {directory} holds an {FILE}: make one with {command}.'])
         return found
     wanted = options.evaluation is not None or (directory / FILE).exists()
     return {'': read_evaluation(directory)} if wanted else {}

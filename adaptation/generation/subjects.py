@@ -69,8 +69,7 @@ def source_subject(workdir: Path | None, generator: str | None) -> Subject:
     camera = _camera(source.config.camera, settings.get('camera'))
     if workdir is not None and not (workdir / INFO_FILE).exists():
         raise AdapterError(
-            f'{workdir} holds no adapter yet: a run writes it at its checkpoints and at its end; let it go on, or '
-            'leave out --workdir to draw the generator alone.'
+            f'{workdir} holds no adapter yet: a run writes it at its checkpoints and at its end; let it go on first.'
         )
     return Subject(SOURCE, SOURCE, source, camera)
 
