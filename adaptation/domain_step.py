@@ -116,10 +116,10 @@ def _make_program(
             leaves = domain_leaves({**state.adapted, **trained}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
             values = stage_losses(adapted, source_stages, origins, _guides_of(constants, domain), weights)
-            loss = sum(
+            weighted = [
                 numbers.weights[name] * constants.factors[name][domain] * value for name, value in values.items()
-            )
-            return loss, values
+            ]
+            return sum(weighted, jnp.zeros(())), values
 
         def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
             trained, opt_state = carry

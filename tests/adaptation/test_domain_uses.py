@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 import adaptation
 import eg3d_jax
-from adaptation import evaluate, invert, mix, report, view
+from adaptation import evaluate, mix, report, view
 from adaptation.adapter import AdapterError, load_domains, load_leaves, save_adapter
 from adaptation.config import LossWeights, PhaseConfig, read_config
 from adaptation.domain import main as domain
@@ -34,6 +34,7 @@ from adaptation.generation.poses import closed_path, pose_cameras
 from adaptation.generation.rendering import to_pixels
 from adaptation.generation.seeds import latents
 from adaptation.inputs import load_inputs
+from adaptation.invert import main as invert
 from adaptation.leaves import matching, named_leaves
 from adaptation.phases import plan
 from adaptation.reporting import page
@@ -115,9 +116,7 @@ def test_a_domain_is_chosen_where_there_are_several() -> None:
 def test_weights_and_learning_rate_are_no_part_of_the_program(
     values: dict[str, Any], tiny_generator: Generator
 ) -> None:
-    config = read_config(values)
-    leaves = first_leaves(named_leaves(tiny_generator, nnx.Param), 2, 2, jax.random.key(0))
-    (phase,) = plan(config, leaves, 8)
+    (phase,) = plan(read_config(values), named_leaves(tiny_generator, nnx.Param), 8)
 
     def with_settings(**changes: Any) -> Any:
         settings: PhaseConfig = replace(phase.settings, **changes)
@@ -315,7 +314,7 @@ def test_a_photograph_is_shown_in_a_domain(run: Path, tmp_path: Path, capsys: py
         ((f'--workdir={run}', '--domain=oil'), 1, 'photo.png'),  # which comes after the domain
         (('--domain=oil',), 2, '--domain: only an adapted generator has one'),
     ):
-        assert invert.main([*asked, *more]) == code
+        assert invert([*asked, *more]) == code
         assert said in capsys.readouterr().err
 
 
