@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from adaptation.config import MINIATURE, flatten
-from adaptation.domain_codes import DomainError, code_of
+from adaptation.domain_codes import DomainError, chosen_code
 from adaptation.domains import domain_leaves, misfitting
 from adaptation.errors import AdaptationError
 from adaptation.files import read_json, replacing, write_json
@@ -65,20 +65,23 @@ def load_leaves(
         AdapterError: the adapter is missing or damaged, was made from another generator, or has no such domain.
     """
     leaves, domains = _load(generator, adapter)
-    directory = _directory(adapter)
-    if not domains:
-        if domain is not None:
-            raise AdapterError(f'{directory} holds one style alone: leave the domain out.')
-        return leaves
-    if domain is None:
-        raise AdapterError(
-            f'{directory} holds several domains ({", ".join(domains)}): name one by domain (--domain where a command '
-            'has it), or take one out with python -m adaptation.domain.'
-        )
     try:
-        return domain_leaves(leaves, jnp.asarray(code_of(domain, domains)))
+        code = chosen_code(domain, domains)
     except DomainError as error:
-        raise AdapterError(f'{directory}: {error}') from None
+        raise AdapterError(f'{_directory(adapter)}: {error}') from None
+    return leaves if code is None else domain_leaves(leaves, jnp.asarray(code))
+
+
+def load_styles(generator: TriPlaneGenerator, adapter: str | Path) -> dict[str, dict[str, Array]]:
+    """The adapted leaves of each style that an adapter holds, by domain; those of its only one by ''.
+
+    Raises:
+        AdapterError: the adapter is missing or damaged, or was made from another generator.
+    """
+    leaves, domains = _load(generator, adapter)
+    if not domains:
+        return {'': leaves}
+    return {name: domain_leaves(leaves, code) for name, code in zip(domains, jnp.eye(len(domains)), strict=True)}
 
 
 def load_domains(generator: TriPlaneGenerator, adapter: str | Path) -> tuple[dict[str, Array], tuple[str, ...]]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from adaptation.domain_codes import DomainError, parse_code
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 
 
@@ -39,6 +40,47 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(name, ['--' + known.replace('_', '-') for known in vars(flags)], 1)
             raise ConfigError([f'unknown argument {unknown[0]!r}' + (f': did you mean {near[0]}?' if near else '')])
         return flags
+
+
+DOMAIN_HELP = "of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'"
+
+
+def domain_weights(text: str) -> dict[str, float]:
+    """The type of a `--domain`: weights by domain; see `parse_code`.
+
+    Raises:
+        argparse.ArgumentTypeError: the text names no domain.
+    """
+    try:
+        return parse_code(text)
+    except DomainError as error:
+        raise argparse.ArgumentTypeError(str(error).removesuffix('.')) from None
+
+
+def number_in(least: float, most: float) -> Callable[[str], float]:
+    """The type of a flag that takes a number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f'expected a number from {least:g} to {most:g}, got {text!r}')
+        return value
+
+    return read
+
+
+def whole_in(least: int, most: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'expected a whole number from {least} to {most}, got {text!r}')
+        return int(text)
+
+    return read
 
 
 def run_command(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:

@@ -24,6 +24,7 @@ from adaptation.phases import Phase
 from adaptation.step import (
     Leaves,
     Metrics,
+    Numbers,
     Sampling,
     Stages,
     TrainState,
@@ -33,6 +34,7 @@ from adaptation.step import (
     optimizer,
     sample_batch,
     stage_losses,
+    without_numbers,
 )
 from eg3d_jax import TriPlaneGenerator
 
@@ -69,18 +71,33 @@ def domain_constants(
     return DomainConstants(source, guides[0], tokens, directions, stacked)
 
 
-@cache
 def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainStep:
     """The compiled step of a phase, as `step.make_step` makes it; `state.adapted` is as `adaptation.domains` says.
 
     The metrics are means over the domains.
     """
-    weights = phase.settings.weights
+    numbers, same = without_numbers(phase)
+    program = _make_program(same, sampling, domains)
+
+    def step(state: TrainState, constants: DomainConstants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+        return program(state, constants, numbers, key)
+
+    return step
+
+
+@cache
+def _make_program(
+    phase: Phase, sampling: Sampling, domains: int
+) -> Callable[[TrainState, DomainConstants, Numbers, PRNGKeyArray], tuple[TrainState, Metrics]]:
+    """The compiled step of all phases that differ in their `Numbers`, name, start and length alone."""
+    weights = phase.settings.weights  # 1 where a loss is asked for
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, constants: DomainConstants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
+    def program(
+        state: TrainState, constants: DomainConstants, numbers: Numbers, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
         source, indices = constants.source, jnp.arange(domains)
-        transformation = optimizer(phase.settings.learning_rate)
+        transformation = optimizer(numbers.learning_rate)
         batch = sample_batch(jax.random.fold_in(key, state.step), sampling, source.config.z_dim)
         advance = partial(advance_stages, batch=batch, phase=phase, psi=sampling.truncation_psi)
 
@@ -99,10 +116,10 @@ def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainSt
             leaves = domain_leaves({**state.adapted, **trained}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
             values = stage_losses(adapted, source_stages, origins, _guides_of(constants, domain), weights)
-            loss = sum(
-                getattr(weights, name) * constants.factors[name][domain] * value for name, value in values.items()
-            )
-            return loss, values
+            weighted = [
+                numbers.weights[name] * constants.factors[name][domain] * value for name, value in values.items()
+            ]
+            return sum(weighted, jnp.zeros(())), values
 
         def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
             trained, opt_state = carry
@@ -122,7 +139,7 @@ def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainSt
         metrics = jax.tree.map(jnp.mean, each)
         return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
 
-    return step
+    return program
 
 
 def _guides_of(constants: DomainConstants, domain: Int[Array, '']) -> tuple[Guide, ...]:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptation.commands import Parser, entries, finite_number, run_command
+from adaptation.commands import DOMAIN_HELP, Parser, domain_weights, entries, finite_number, run_command
 from adaptation.config import MINIATURE
 from adaptation.errors import AdaptationError, ConfigError
 from adaptation.generation.seeds import latents
@@ -108,7 +108,7 @@ def _parse(arguments: Sequence[str]) -> 'argparse.Namespace':
     add('--seeds', default='0-3', metavar='N-N', help="of the heads: '7', '0-15', '3,5,8' (default 0-3)")
     add('--output', type=Path, required=True, metavar='DIR', help='where the strips are written')
     add('--source', metavar='S', help='the generator that was adapted (default: the one that the run names)')
-    add('--domain', metavar='NAME', help="of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'")
+    add('--domain', type=domain_weights, metavar='NAME', help=DOMAIN_HELP)
     add('--clip', metavar='S,S', help='encoders that read the texts (default: those of the run)')
     add('--template', metavar='T', help="what a text is put into at {}, such as 'a photo of a head with {}'")
     add('--neutral', metavar='T', help="what an edit is compared with, such as 'a photo of a head'")

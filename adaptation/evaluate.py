@@ -2,9 +2,11 @@
 
     python -m adaptation.evaluate --workdir=runs/sketch [--target=FOLDER] [--samples=5000] [--seed=0] [--output=DIR]
         [--inception=DIR] [--arcface=DIR] [--batch=N] [--skip-unreadable]
+    python -m adaptation.evaluate --workdir=runs/three_styles --domain=sketch ...
 
-Writes evaluation.json, to `evaluation` in the working directory if no --output is given. The same command resumes an
-evaluation that was stopped. Exit codes: 0 finished, 1 failed, 2 settings refused, 130 interrupted.
+Writes evaluation.json, to `evaluation` in the working directory if no --output is given (of a run of several domains,
+to a directory of the domain's name in it). The same command resumes an evaluation that was stopped. Exit codes:
+0 finished, 1 failed, 2 settings refused, 130 interrupted.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptation.commands import Parser
+from adaptation.commands import DOMAIN_HELP, Parser, domain_weights
 from adaptation.errors import AdaptationError, Interrupted
 
 if TYPE_CHECKING:
@@ -56,10 +58,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add('--workdir', type=Path, required=True, metavar='DIR', help='of a run of adaptation.main')
+    add('--domain', type=domain_weights, metavar='NAME', help=DOMAIN_HELP)
     add('--target', type=Path, metavar='FOLDER', help='pictures of the target domain, for the distances to it')
     add('--samples', type=int, default=5000, metavar='N', help='heads that are measured (default 5000)')
     add('--seed', type=int, default=0, metavar='N', help='of the heads, and of the order of target pictures')
-    add('--output', type=Path, metavar='DIR', help='where evaluation.json is written (default: WORKDIR/evaluation)')
+    add('--output', type=Path, metavar='DIR', help='of evaluation.json (default: WORKDIR/evaluation[/DOMAIN])')
     add('--inception', type=Path, metavar='DIR', help='InceptionV3 from convert.inception, for FID and KID')
     add('--arcface', type=Path, metavar='DIR', help='ArcFace from convert.arcface, for identity')
     add('--batch', type=int, metavar='N', help='heads at a time (default: as many as the memory holds)')

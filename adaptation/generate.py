@@ -8,13 +8,12 @@ refused, 130 interrupted.
 """
 
 import argparse
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from adaptation.domain_codes import DomainError, parse_code
+from adaptation.commands import DOMAIN_HELP, domain_weights, number_in, whole_in
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.generation import defaults
 from adaptation.generation.seeds import FORMS, parse_seeds
@@ -86,18 +85,18 @@ def _parser() -> argparse.ArgumentParser:
     add('--workdir', type=_path, metavar='DIR', help='of a run: its adapted generator is drawn')
     add('--generator', metavar='S', help='what is drawn without --workdir, or the source of the run if it was moved')
     add('--source', action='store_true', help="the run's source as well, beside the adapted generator")
-    add('--strength', type=_number(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
-    add('--domain', type=_domain, metavar='NAME', help="of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'")
+    add('--strength', type=number_in(0.0, defaults.STRONGEST), metavar='X', help='0 the source, 1 adapted, up to 1.5')
+    add('--domain', type=domain_weights, metavar='NAME', help=DOMAIN_HELP)
     add('--seeds', type=_seeds, default=tuple(range(16)), metavar='SEEDS', help=f'of the heads (0-15): {FORMS}')
     add(
         '--truncation',
-        type=_number(0.0, 1.0),
+        type=number_in(0.0, 1.0),
         default=defaults.TRUNCATION,
         metavar='PSI',
         help='1 none, 0 the mean head',
     )
     add('--output', type=_path, metavar='DIR', help='directory (generated, in the working directory)')
-    add('--batch', type=_whole(1, 1024), metavar='N', help='views at a time (as many as fit into the memory)')
+    add('--batch', type=whole_in(1, 1024), metavar='N', help='views at a time (as many as fit into the memory)')
     _add_pictures(parser)
     _add_films(parser)
     _add_meshes(parser)
@@ -107,17 +106,17 @@ def _parser() -> argparse.ArgumentParser:
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group('pictures').add_argument
     add('--pictures', action=ON, default=True, help='grids and single pictures')
-    add('--views', type=_whole(1, defaults.MOST_VIEWS), default=defaults.VIEWS, metavar='N', help='of each head')
+    add('--views', type=whole_in(1, defaults.MOST_VIEWS), default=defaults.VIEWS, metavar='N', help='of each head')
     add(
         '--yaw',
-        type=_number(0.0, defaults.LARGEST_YAW),
+        type=number_in(0.0, defaults.LARGEST_YAW),
         default=defaults.YAW,
         metavar='RADIANS',
         help='how far views and films turn to either side',
     )
     add(
         '--pitch',
-        type=_number(-defaults.LARGEST_PITCH, defaults.LARGEST_PITCH),
+        type=number_in(-defaults.LARGEST_PITCH, defaults.LARGEST_PITCH),
         default=0.0,
         metavar='RADIANS',
         help='how far above the usual height they look from',
@@ -131,11 +130,11 @@ def _add_films(parser: argparse.ArgumentParser) -> None:
     add('--format', choices=defaults.FILM_FORMATS, default=defaults.MP4, help='mp4 is H.264')
     add(
         '--frames',
-        type=_whole(1, defaults.MOST_FRAMES),
+        type=whole_in(1, defaults.MOST_FRAMES),
         metavar='N',
         help=f'of a film ({defaults.TURNTABLE_FRAMES}; of an interpolation {defaults.FRAMES_PER_SEED} a seed)',
     )
-    add('--fps', type=_number(1.0, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
+    add('--fps', type=number_in(1.0, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
 
 
 def _add_meshes(parser: argparse.ArgumentParser) -> None:
@@ -151,20 +150,20 @@ def _add_meshes(parser: argparse.ArgumentParser) -> None:
     )
     add(
         '--mesh-resolution',
-        type=_whole(defaults.SMALLEST_GRID, defaults.LARGEST_GRID),
+        type=whole_in(defaults.SMALLEST_GRID, defaults.LARGEST_GRID),
         metavar='N',
         help='grid points of a side (two a texel of the planes, at most 256)',
     )
     add(
         '--mesh-level',
-        type=_number(1e-3, 1e6),
+        type=number_in(1e-3, 1e6),
         default=defaults.LEVEL,
         metavar='DENSITY',
         help=f'of the surface, in 1 / world unit ({defaults.LEVEL:g})',
     )
     add(
         '--mesh-crop',
-        type=_number(0.05, defaults.LARGEST_CROP),
+        type=number_in(0.05, defaults.LARGEST_CROP),
         default=defaults.CROP,
         metavar='X',
         help=f"radius of the sphere that holds the head, in halves of the box's side ({defaults.CROP:g})",
@@ -191,39 +190,10 @@ def _seeds(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _domain(text: str) -> dict[str, float]:
-    try:
-        return parse_code(text)
-    except DomainError as error:
-        raise argparse.ArgumentTypeError(str(error).removesuffix('.')) from None
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f'expected a number from {least:g} to {most:g}, got {text!r}')
-        return value
-
-    return read
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f'expected a whole number from {least} to {most}, got {text!r}')
-        return int(text)
-
-    return read
-
-
 def _texture(text: str) -> int:
     if text == '0':
         return 0
-    return _whole(defaults.SMALLEST_TEXTURE, defaults.LARGEST_TEXTURE)(text)
+    return whole_in(defaults.SMALLEST_TEXTURE, defaults.LARGEST_TEXTURE)(text)
 
 
 def _mesh_formats(text: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ D channels of an embedding.
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class Inputs:
     camera: CameraConfig
     hashes: dict[str, str]
     references: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def of_domain(self, weights: Mapping[str, float]) -> 'Inputs':
+        """The same with the reference of the one domain that takes part; a mixture has none."""
+        taking_part = [name for name, weight in weights.items() if weight]
+        return replace(self, reference=self.references[taking_part[0]] if len(taking_part) == 1 else None)
 
 
 def load_inputs(config: AdaptationConfig) -> Inputs:

@@ -1,7 +1,7 @@
 """Takes a photograph into a generator, and shows that head adapted, from any view.
 
     python -m adaptation.invert --image=PHOTO --workdir=runs/sketch --output=DIR [--crop=auto|none|LEFT,TOP,SIDE]
-        [--space=w|w+|tuned] [--yaw=X --pitch=X] [--no-align] [--views=5] [--video]
+        [--domain=NAME] [--space=w|w+|tuned] [--yaw=X --pitch=X] [--no-align] [--views=5] [--video]
 
 No pose file is needed: yaw and pitch are found together with the latent, and with them how the picture is turned,
 shifted and zoomed against the generator's own. Stages: a first guess of the view; one point in w; one for each
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptation.commands import Parser, entries, finite_number, run_command
+from adaptation.commands import DOMAIN_HELP, Parser, domain_weights, entries, finite_number, run_command
 from adaptation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
     add = parser.add_argument
     add('--image', type=Path, required=True, metavar='PHOTO')
     add('--workdir', type=Path, metavar='DIR', help='of a run: its adapted generator shows the head as well')
+    add('--domain', type=domain_weights, metavar='NAME', help=DOMAIN_HELP)
     add('--generator', metavar='S', help='the source, where there is no run or it was moved (the miniature)')
     add(
         '--clip',
@@ -83,6 +84,8 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
         problems.append(f'--turn: expected 0 to pi, got {flags.turn:g}')
     if flags.workdir is not None and not flags.workdir.is_dir():
         problems.append(f'--workdir: there is no directory {flags.workdir}: give that of a run')
+    if flags.domain is not None and flags.workdir is None:
+        problems.append('--domain: only an adapted generator has one: give --workdir as well')
     if flags.output.exists() and not flags.output.is_dir():
         problems.append(f'--output: {flags.output} is a file: give a directory')
     if flags.crop not in ('auto', 'none'):

@@ -1,19 +1,25 @@
 """Mixes adapters of one source generator into a new adapter: source + the weighted sum of their differences from it.
 
     python -m adaptation.mix --adapters=runs/sketch,runs/ukiyoe --weights=0.5,0.5 --output=runs/mix [--preview]
-        [--source=S]
+        [--domain=NAME] [--source=S]
 
-The output is an adapter like any other: its adapter.json says what it was mixed from. --preview draws preview.png:
-heads of the source, of each adapter and of the mix. The source is the generator that the first adapter's run names.
-Exit codes: 0 finished, 1 failed, 2 flags refused, 130 interrupted.
+The output is an adapter like any other: its adapter.json says what it was mixed from. Of an adapter that holds several
+domains, --domain says which. --preview draws preview.png: heads of the source, of each adapter and of the mix. The
+source is the generator that the first adapter's run names. Exit codes: 0 finished, 1 failed, 2 flags refused,
+130 interrupted.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from adaptation.commands import Parser, entries, finite_number, run_command
+from adaptation.commands import DOMAIN_HELP, Parser, domain_weights, entries, finite_number, run_command
+from adaptation.domain_codes import in_words
 from adaptation.errors import AdaptationError, ConfigError
+
+if TYPE_CHECKING:
+    import argparse
 
 PREVIEW_HEADS = 4
 PREVIEW_BATCH = 4
@@ -28,6 +34,7 @@ def _mix(arguments: Sequence[str]) -> None:
     parser = Parser('python -m adaptation.mix', __doc__)
     parser.add_argument('--adapters', required=True, metavar='DIR,DIR', help='what is mixed, separated by commas')
     parser.add_argument('--weights', required=True, metavar='X,X', help='a number for each adapter')
+    parser.add_argument('--domain', type=domain_weights, metavar='NAME', help=DOMAIN_HELP)
     parser.add_argument('--output', type=Path, required=True, metavar='DIR', help='the adapter that is made')
     parser.add_argument('--source', metavar='S', help='the generator that was adapted, as in config.generator')
     parser.add_argument('--preview', action='store_true', help='draw preview.png as well')
@@ -40,12 +47,12 @@ def _mix(arguments: Sequence[str]) -> None:
     from eg3d_jax import CheckpointError
 
     try:
-        made = mix_adapters(adapters, weights, flags.output, flags.source)
+        made = mix_adapters(adapters, weights, flags.output, flags.source, flags.domain)
     except CheckpointError as error:
         raise AdaptationError(f'the source cannot be loaded: {error}') from None
     print(f'adapter  {made}', flush=True)
     if flags.preview:
-        print(f'preview  {_preview(adapters, weights, flags.output, flags.source)}')
+        print(f'preview  {_preview(adapters, weights, flags)}')
 
 
 def _weights(text: str) -> list[float]:
@@ -55,23 +62,25 @@ def _weights(text: str) -> list[float]:
         raise ConfigError([f'--weights: {text!r} is no list of finite numbers, such as 0.5,0.5']) from None
 
 
-def _preview(adapters: Sequence[str], weights: Sequence[float], output: Path, source: str | None) -> Path:
+def _preview(adapters: Sequence[str], weights: Sequence[float], flags: 'argparse.Namespace') -> Path:
     """Draws heads in rows: of the source, of each adapter, of the mix."""
     import jax
 
     from adaptation.adapter import load_adapted, load_source
-    from adaptation.mixing import PREVIEW_FILE
+    from adaptation.mixing import PREVIEW_FILE, chosen_domains
     from adaptation.provenance import adapter_directory, generator_of
     from adaptation.samples import save_picture
     from adaptation.step import frontal_cameras
     from adaptation.strips import compose, draw
 
-    generator = load_source(source or generator_of(adapters[0]))
+    output = flags.output
+    generator = load_source(flags.source or generator_of(adapters[0]))
     camera = generator.config.camera
     z = jax.random.normal(jax.random.key(0), (PREVIEW_HEADS, generator.config.z_dim))
     columns = [('source', generator)]
-    for index, adapter in enumerate(adapters, 1):
-        columns.append((f'({index}) {adapter_directory(adapter).name}', load_adapted(generator, adapter)))
+    for index, (adapter, domain) in enumerate(zip(adapters, chosen_domains(adapters, flags.domain), strict=True), 1):
+        name = adapter_directory(adapter).name if domain is None else in_words(domain)
+        columns.append((f'({index}) {name}', load_adapted(generator, adapter, domain)))
     shares = ' '.join(f'{weight:+g} ({index})' for index, weight in enumerate(weights, 1))
     columns.append((shares, load_adapted(generator, output)))
     conditioning = frontal_cameras(len(z), camera)

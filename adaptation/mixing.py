@@ -17,7 +17,7 @@ from jaxtyping import Array
 from adaptation.adapter import INFO_FILE, WEIGHTS_FILE, AdapterError, load_leaves, load_source, save_adapter
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint, named_leaves
-from adaptation.provenance import adapter_directory, adapter_info, generator_of
+from adaptation.provenance import adapter_directory, adapter_info, domains_of, generator_of
 from eg3d_jax import TriPlaneGenerator
 
 PREVIEW_FILE = 'preview.png'
@@ -30,6 +30,7 @@ def mix_adapters(
     weights: Sequence[float],
     output: str | Path,
     source: TriPlaneGenerator | str | Path | None = None,
+    domain: Mapping[str, float] | None = None,
 ) -> Path:
     """Mixes adapters of one source into a new adapter, which serves wherever an adapter does.
 
@@ -38,6 +39,7 @@ def mix_adapters(
         weights: one for each, finite. A leaf that an adapter does not have counts as unchanged in it.
         output: the directory to be made. An earlier mix in it is replaced, anything else refused.
         source: the generator that was adapted; None: the one that the first adapter's run names.
+        domain: of those adapters that hold several domains, weights by domain.
 
     Returns:
         The absolute path of the mix's `adapter.safetensors`. Its adapter.json says what was mixed, and how.
@@ -54,12 +56,18 @@ def mix_adapters(
     _refuse_different_sources(directories)
     named = generator_of(directories[0]) if source is None else source
     generator = named if isinstance(named, TriPlaneGenerator) else load_source(named)
-    loaded = [load_leaves(generator, directory) for directory in directories]
+    chosen = chosen_domains(directories, domain)
+    loaded = [load_leaves(generator, directory, of) for directory, of in zip(directories, chosen, strict=True)]
     mixed = mixed_leaves(named_leaves(generator), loaded, weights)
     record: dict[str, Any] = {
         MIXED_FROM: [
-            {'adapter': str(directory), 'weight': weight, 'sha256': _sha256(directory / WEIGHTS_FILE)}
-            for directory, weight in zip(directories, weights, strict=True)
+            {
+                'adapter': str(directory),
+                'weight': weight,
+                'sha256': _sha256(directory / WEIGHTS_FILE),
+                **({} if of is None else {'domain': dict(of)}),
+            }
+            for directory, weight, of in zip(directories, weights, chosen, strict=True)
         ]
     }
     if not isinstance(named, TriPlaneGenerator):
@@ -67,6 +75,21 @@ def mix_adapters(
     (output / PREVIEW_FILE).unlink(missing_ok=True)  # of an earlier mix
     save_adapter(output, generator, mixed, fingerprint(generator), record)
     return output / WEIGHTS_FILE
+
+
+def chosen_domains(
+    adapters: Sequence[str | Path], domain: Mapping[str, float] | None
+) -> list[Mapping[str, float] | None]:
+    """For each adapter the domain, where it holds several; None elsewhere.
+
+    Raises:
+        ConfigError: a domain, and no adapter that holds several.
+        AdapterError: an adapter that is missing or damaged.
+    """
+    chosen = [domain if domains_of(adapter) else None for adapter in adapters]
+    if domain is not None and not any(chosen):
+        raise ConfigError(['--domain: each of the adapters holds one style alone; leave it out'])
+    return chosen
 
 
 def mixed_leaves(

@@ -47,6 +47,16 @@ def generator_of(adapter: str | Path) -> str:
     return info['generator']
 
 
+def domains_of(adapter: str | Path) -> tuple[str, ...]:
+    """The domains that an adapter holds; none: it holds one style.
+
+    Raises:
+        AdapterError: there is no adapter, or it is damaged.
+    """
+    names = adapter_info(adapter_directory(adapter)).get('domains', ())
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
 def adapter_info(directory: Path) -> dict[str, Any]:
     """What an adapter.json says.
 

@@ -3,7 +3,9 @@
     python -m adaptation.report --workdir=runs/sketch [--evaluation=DIR] [--output=FILE] [--seed=0] [--heads=12]
 
 The page is runs/sketch/report.html unless another is named. It loads nothing from elsewhere. Metrics are in it once
-`python -m adaptation.evaluate` has measured them. Exit codes: 0 done, 1 failed, 2 settings refused, 130 interrupted.
+`python -m adaptation.evaluate` has measured them. Of a run of several domains, it shows them all: each reference with
+its heads, and what was measured of each side by side. Exit codes: 0 done, 1 failed, 2 settings refused,
+130 interrupted.
 """
 
 import argparse
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from adaptation.inputs import Inputs
+    from adaptation.reporting.evaluation import Evaluation
     from adaptation.reporting.heads import Gallery
+    from adaptation.reporting.page import Style
     from adaptation.reporting.records import Record
 
 PROGRAM = 'python -m adaptation.report'
@@ -38,7 +42,8 @@ class Options:
 
     Attributes:
         workdir: the run's directory.
-        evaluation: directory of the metrics; None: that in the run's, if it is there.
+        evaluation: directory of the metrics, of several domains that of their directories; None: that in the run's, if
+            it is there.
         output: the file that is written; None: in the run's directory.
         seed: of the heads that are drawn.
         heads: in each grid.
@@ -129,43 +134,63 @@ def write_report(options: Options, *, quiet: bool = False) -> Path:
             written where the report belongs.
         OSError: a file cannot be read.
     """
-    from adaptation.reporting.evaluation import FILE, read_evaluation
     from adaptation.reporting.records import read_record
 
     record = read_record(options.workdir)
-    if record.config.references:
-        raise ConfigError(
-            [f'--workdir: {options.workdir} adapted to several domains, and a report shows one: look at its samples.']
-        )
-    measured = options.workdir / EVALUATION if options.evaluation is None else options.evaluation
-    wanted = options.evaluation is not None or (measured / FILE).exists()
-    evaluation = read_evaluation(measured) if wanted else None
+    evaluations = _read_evaluations(options, record)
     _refuse_unwritable(options.file)
 
     from adaptation.inputs import load_inputs
     from adaptation.reporting.command import command_line, reproduce
     from adaptation.reporting.page import Contents, render
-    from adaptation.reporting.pictures import LARGEST_REFERENCE
-    from adaptation.samples import target_picture, tile
 
     inputs = load_inputs(record.config)
-    _check_reference(record, inputs)
-    reference = target_picture(inputs, record.config)
+    _check_references(record, inputs)
+    missing = [name for name in record.config.domains or ('',) if name not in evaluations]
     contents = Contents(
         record=record,
-        reference=tile(reference, min(reference.shape[0], LARGEST_REFERENCE)),
-        gallery=None if record.adapted is None else _draw(options, record, inputs, quiet),
+        styles=_styles(options, record, inputs, quiet),
         sample=_last_sample(record) if record.adapted is None else None,
-        evaluation=evaluation,
+        evaluations=evaluations,
         reproduction=reproduce(record.config, options.workdir),
         command=command_line(PROGRAM, _arguments(options)),
-        evaluate=command_line(EVALUATE, [f'--workdir={options.workdir}']),
+        evaluate=tuple(command_line(EVALUATE, _evaluating(options, name)) for name in missing),
     )
     _write(options.file, render(contents))
     return options.file
 
 
-def _draw(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> 'Gallery':
+def _read_evaluations(options: Options, record: 'Record') -> 'dict[str, Evaluation]':
+    """By what was measured: '' or, of several domains, a domain or a mixture."""
+    from adaptation.reporting.evaluation import FILE, read_evaluation, read_evaluations
+
+    directory = options.workdir / EVALUATION if options.evaluation is None else options.evaluation
+    if record.config.references:
+        found = read_evaluations(directory, record.config.domains)
+        if not found and options.evaluation is not None:
+            command = f'{EVALUATE} --workdir={options.workdir} --domain={record.config.domains[0]}'
+            raise ConfigError([f'--evaluation: no directory in {directory} holds an {FILE}: make one with {command}.'])
+        return found
+    wanted = options.evaluation is not None or (directory / FILE).exists()
+    return {'': read_evaluation(directory)} if wanted else {}
+
+
+def _styles(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> tuple['Style', ...]:
+    """What is shown of the run's style, or of each of its domains."""
+    from adaptation.reporting.page import Style
+    from adaptation.reporting.pictures import LARGEST_REFERENCE
+    from adaptation.samples import target_picture, tile
+
+    references = inputs.references or {'': target_picture(inputs, record.config)}
+    galleries = {} if record.adapted is None else _draw(options, record, inputs, quiet)
+    return tuple(
+        Style(name, tile(picture, min(picture.shape[0], LARGEST_REFERENCE)), galleries.get(name))
+        for name, picture in references.items()
+    )
+
+
+def _draw(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> 'dict[str, Gallery]':
+    """The heads of each domain, or of '', the only style."""
     from tqdm import tqdm
 
     from adaptation.adapter import load_adapted
@@ -173,23 +198,36 @@ def _draw(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> 
     from adaptation.reporting.heads import Painter, images
     from adaptation.samples import make_generate
 
-    adapted = load_adapted(inputs.generator, options.workdir)
+    domains = record.config.domains or ('',)
+    adapted = {name: load_adapted(inputs.generator, options.workdir, name or None) for name in domains}
     seconds = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
     with tqdm(
-        total=images(options.heads), desc='drawing heads', unit='image', disable=quiet, mininterval=seconds
+        total=images(options.heads, len(domains)),
+        desc='drawing heads',
+        unit='image',
+        disable=quiet,
+        mininterval=seconds,
     ) as progress:
         generate, batch_size = make_generate(record.config.truncation_psi), record.config.batch_size
-        painter = Painter(inputs, adapted, generate, batch_size=batch_size, drawn=progress.update)
-        return painter.gallery(options.heads, options.seed)
+        painter = Painter(inputs, inputs.generator, generate, batch_size=batch_size, drawn=progress.update)
+        return {
+            name: painter.of(inputs.of_domain({name: 1.0}) if name else inputs, each).gallery(
+                options.heads, options.seed
+            )
+            for name, each in adapted.items()
+        }
 
 
-def _check_reference(record: 'Record', inputs: 'Inputs') -> None:
-    field = 'reference.image'
-    if record.hashes.get(field) != inputs.hashes.get(field):  # neither has one where texts alone guided
-        raise AdaptationError(
-            f'config.{field}: {record.config.reference.image} is another picture than the one that the run in '
-            f'{record.workdir.root} adapted to: put that one back.'
-        )
+def _check_references(record: 'Record', inputs: 'Inputs') -> None:
+    config = record.config
+    images = {'reference.image': config.reference.image}  # neither has a hash of one where texts alone guided
+    images |= {f'references.{name}.image': reference.image for name, reference in config.references.items()}
+    for field, image in images.items():
+        if record.hashes.get(field) != inputs.hashes.get(field):
+            raise AdaptationError(
+                f'config.{field}: {image} is another picture than the one that the run in {record.workdir.root} '
+                'adapted to: put that one back.'
+            )
 
 
 def _last_sample(record: 'Record') -> 'np.ndarray | None':
@@ -212,6 +250,11 @@ def _arguments(options: Options) -> list[str]:
     paths = {name: getattr(options, name) for name in ('workdir', 'evaluation', 'output')}
     given = [f'--{name}={path}' for name, path in paths.items() if path is not None]
     return [*given, f'--seed={options.seed}', f'--heads={options.heads}']
+
+
+def _evaluating(options: Options, domain: str) -> list[str]:
+    """The arguments that measure a domain, or ''."""
+    return [f'--workdir={options.workdir}', *([f'--domain={domain}'] if domain else [])]
 
 
 def _refuse_unwritable(path: Path) -> None:

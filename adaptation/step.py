@@ -112,12 +112,8 @@ class Numbers(NamedTuple):
     weights: dict[str, Float[Array, '']]  # of the losses above 0
 
 
-def make_step(phase: Phase, sampling: Sampling) -> Step:
-    """The compiled step of a phase: `(state, constants, key) -> (state, metrics)`; the state's memory is reused.
-
-    The metrics are each loss before its weight (summed over the encoders), 'loss' their weighted sum, and the norms of
-    the gradient and of the trained parameters: means over the step's updates.
-    """
+def without_numbers(phase: Phase) -> tuple[Numbers, Phase]:
+    """The numbers of a phase, and what is left of it, which is equal for all phases that share a program."""
     settings = phase.settings
     numbers = Numbers(
         jnp.asarray(settings.learning_rate, jnp.float32),
@@ -125,7 +121,17 @@ def make_step(phase: Phase, sampling: Sampling) -> Step:
     )
     asked_for = LossWeights(**{name: float(bool(weight)) for name, weight in vars(settings.weights).items()})
     same = replace(settings, steps=1, learning_rate=1.0, weights=asked_for)
-    program = _make_program(replace(phase, name='', start=0, settings=same), sampling)
+    return numbers, replace(phase, name='', start=0, settings=same)
+
+
+def make_step(phase: Phase, sampling: Sampling) -> Step:
+    """The compiled step of a phase: `(state, constants, key) -> (state, metrics)`; the state's memory is reused.
+
+    The metrics are each loss before its weight (summed over the encoders), 'loss' their weighted sum, and the norms of
+    the gradient and of the trained parameters: means over the step's updates.
+    """
+    numbers, same = without_numbers(phase)
+    program = _make_program(same, sampling)
 
     def step(state: TrainState, constants: Constants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         return program(state, constants, numbers, key)

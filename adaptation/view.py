@@ -2,9 +2,9 @@
 
     python -m adaptation.view --workdir=runs/sketch [--adapters=runs/ukiyoe,runs/cartoon] [--seed=0] [--port=8080]
 
-Turn the head by mouse or finger; choose seed, truncation, adapter and strength; put the source beside it; save a
-picture. Without --workdir and --adapters, --generator (or the miniature) is shown alone. The page is for this machine
-alone unless --host says otherwise. Ctrl-C ends it. Needs viser: pip install -e '.[view]'.
+Turn the head by mouse or finger; choose seed, truncation, adapter (or one of a run's several domains) and strength; put
+the source beside it; save a picture. Without --workdir and --adapters, --generator (or the miniature) is shown alone.
+The page is for this machine alone unless --host says otherwise. Ctrl-C ends it. Needs viser: pip install -e '.[view]'.
 
 Exit codes: 0 ended, 1 failed, 2 flags refused, 130 interrupted before it began.
 """
@@ -70,14 +70,18 @@ def load(flags: 'argparse.Namespace') -> 'Drawing':
     Raises:
         AdaptationError: one is missing or damaged, or made from another source.
     """
-    from adaptation.adapter import load_leaves
-    from adaptation.generation.subjects import load_subjects
-    from adaptation.viewing.drawing import Drawing
+    from adaptation.adapter import load_styles
+    from adaptation.generation.subjects import source_subject
+    from adaptation.viewing.drawing import Drawing, named_styles
 
     runs = [*([] if flags.workdir is None else [flags.workdir]), *flags.adapters]
-    source = load_subjects(runs[0] if runs else None, flags.generator, with_source=True)[0]
-    adapters = {_name(run, runs): load_leaves(source.generator, run) for run in runs}
-    return Drawing(source.generator, adapters, source.camera)
+    source = source_subject(runs[0] if runs else None, flags.generator)
+    styles = [
+        (_name(run, runs), domain, leaves)
+        for run in runs
+        for domain, leaves in load_styles(source.generator, run).items()
+    ]
+    return Drawing(source.generator, named_styles(styles), source.camera)
 
 
 def _command(argv: Sequence[str]) -> None:

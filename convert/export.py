@@ -2,10 +2,12 @@
 
     python -m convert.export --adapter=runs/ffhq512_sketch --source=weights/ffhq --output=adapted.pkl
     python -m convert.export --adapter=runs/ffhq512_sketch --source=weights/ffhq --output=adapted.pt
+    python -m convert.export --adapter=runs/ffhq_styles --domain=sketch --source=weights/ffhq --output=sketch.pkl
 
 For `.pt`, `.pth` and `.safetensors` it is the whole network's state dict under the published names. For `.pkl` the
 original pickle is copied, and in the copy nothing but the bytes of the adapted arrays (Tri-D and G2) is replaced:
-EG3D's own loader reads it as it reads the original. Without --adapter the source is written, as a state dict.
+EG3D's own loader reads it as it reads the original. Of a run of several domains, --domain names one, or weights such as
+'sketch:0.5,ukiyoe:0.5'. Without --adapter the source is written, as a state dict.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ def export(
     force: bool = False,
     *,
     pickle: str | Path | None = None,
+    domain: str | Mapping[str, float] | None = None,
 ) -> Exported:
     """Writes an adapted generator for PyTorch.
 
@@ -76,13 +79,16 @@ def export(
       output: the file to be made, with one of ENDINGS; it appears whole or not at all.
       force: replaces `output` if it is there.
       pickle: the original pickle, for a pickle; None: the one that `source` was converted from.
+      domain: of an adapter of several domains, as `adaptation.load_adapted` takes it.
 
     Raises:
       ConversionError: in one sentence, what is wrong with the adapter, the source, the pickle or the output.
     """
     output = Path(output)
     _check(output, force)
-    directory, network, leaves = _load(adapter, source)
+    if domain is not None and adapter is None:
+        raise ConversionError('--domain: only an adapter has one: give --adapter as well.')
+    directory, network, leaves = _load(adapter, source, domain)
     if output.suffix in PICKLE_ENDINGS:
         if adapter is None:
             raise ConversionError('without --adapter, a pickle would be a copy of the original; copy it instead.')
@@ -106,7 +112,9 @@ def _check(output: Path, force: bool) -> None:
     make_parents(output)
 
 
-def _load(adapter: str | Path | None, source: str | Path) -> tuple[Path, Network, dict[str, np.ndarray]]:
+def _load(
+    adapter: str | Path | None, source: str | Path, domain: str | Mapping[str, float] | None
+) -> tuple[Path, Network, dict[str, np.ndarray]]:
     """The directory of the source, the source, and the adapted leaves by name, in our layouts."""
     from adaptation.adapter import AdapterError, load_leaves, load_source
     from adaptation.config import MINIATURE
@@ -121,7 +129,7 @@ def _load(adapter: str | Path | None, source: str | Path) -> tuple[Path, Network
             if adapter is None and read_record(directory).get('kind') == 'discriminator':
                 return directory, eg3d_jax.load_discriminator(directory), {}
             generator = load_source(directory)
-        leaves = {} if adapter is None else load_leaves(generator, adapter)
+        leaves = {} if adapter is None else load_leaves(generator, adapter, domain)
     except (AdapterError, SourceError, eg3d_jax.CheckpointError) as error:
         raise ConversionError(str(error)) from None
     return directory, generator, {name: np.asarray(leaf) for name, leaf in leaves.items()}
@@ -195,13 +203,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument('--adapter', metavar='DIR_OR_FILE', help='a run, or its adapter.safetensors')
+    parser.add_argument('--domain', metavar='NAME', help='of a run of several domains: a name, or weights of names')
     parser.add_argument('--source', required=True, metavar='DIR', help='the generator that was adapted')
     parser.add_argument('--output', required=True, metavar='FILE', help=f'the file to be made: {", ".join(ENDINGS)}')
     parser.add_argument('--pickle', metavar='S', help='the original, if it is not where it was converted from')
     parser.add_argument('--force', action='store_true', help='replace an existing file')
 
     def run(options: argparse.Namespace) -> Exported:
-        return export(options.adapter, options.source, options.output, options.force, pickle=options.pickle)
+        return export(
+            options.adapter,
+            options.source,
+            options.output,
+            options.force,
+            pickle=options.pickle,
+            domain=options.domain,
+        )
 
     command.run(parser, run)
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adaptation.adapter import INFO_FILE, WEIGHTS_FILE, load_leaves
 from adaptation.config import AdaptationConfig, read_config
+from adaptation.domain_codes import DomainError, chosen_code
 from adaptation.errors import AdaptationError, ConfigError
 from adaptation.evaluation.heads import HeadSampling
 from adaptation.files import read_json
@@ -23,7 +25,7 @@ class Run:
 
     Attributes:
         config: its settings.
-        inputs: source generator, encoders, reference and cameras.
+        inputs: source generator, encoders, cameras, and the reference, of several that of the domain chosen.
         adapted: the adapted generator.
         own_backbone: whether mapping or backbone were adapted too.
         finished: whether all of its steps are done.
@@ -45,18 +47,22 @@ class Run:
         return HeadSampling(seed, config.truncation_psi, config.conditioning, self.inputs.camera)
 
 
-def load_run(root: Path) -> Run:
+def load_run(root: Path, domain: Mapping[str, float] | None = None) -> Run:
     """Reads a working directory of `adaptation.main`.
 
+    Args:
+        root: the directory.
+        domain: weights by domain, where the run adapted to several.
+
     Raises:
-        ConfigError: it is none, or what its config names is missing or has changed.
+        ConfigError: it is none, what its config names is missing or has changed, or it has no such domain.
         AdaptationError: it has no adapter yet, or one that is damaged or of another source.
     """
     config = _read_config(root)
-    if config.references:
-        raise ConfigError(
-            [f'--workdir: {root} adapted to several domains, and an evaluation measures one adapter of one.']
-        )
+    try:
+        chosen_code(domain, config.domains)
+    except DomainError as error:
+        raise ConfigError([f'--domain: {root}: {error}']) from None
     for name in (INFO_FILE, WEIGHTS_FILE):
         if not (root / name).is_file():
             raise AdaptationError(f'{root} has no {name} yet: run its adaptation to the end, or copy both files there.')
@@ -64,13 +70,13 @@ def load_run(root: Path) -> Run:
         inputs = load_inputs(config)
     except ConfigError as error:
         raise ConfigError([f'{root / "config.json"}: {problem}' for problem in error.problems]) from None
-    leaves = load_leaves(inputs.generator, root)
+    leaves = load_leaves(inputs.generator, root, domain)
     _refuse_changed(root, inputs)
     info = read_json(root / INFO_FILE)
     digest = hashlib.sha256((root / WEIGHTS_FILE).read_bytes()).hexdigest()
     return Run(
         config=config,
-        inputs=inputs,
+        inputs=inputs if domain is None else inputs.of_domain(domain),
         adapted=with_leaves(inputs.generator, leaves),
         own_backbone=bool(matching(tuple(leaves), 'backbone')),
         finished=bool(info.get('finished', True)),

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from adaptation.domain_codes import directory_name, without_zeros
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.evaluation import statistics as counted
 from adaptation.evaluation.batch_size import SHARE, fit_batch, free_memory, largest_batch, program_memory
@@ -47,7 +48,8 @@ class Options:
     target: Path | None = None
     samples: int = 5000
     seed: int = 0
-    output: Path | None = None  # None: `evaluation` in the working directory
+    domain: dict[str, float] | None = None  # weights by domain, of a run of several
+    output: Path | None = None  # None: `evaluation` in the working directory; of several domains, the domain's in it
     inception: Path | None = None
     arcface: Path | None = None
     batch: int | None = None  # None: from the memory
@@ -56,7 +58,9 @@ class Options:
     @property
     def directory(self) -> Path:
         """Where the result is written."""
-        return self.workdir / 'evaluation' if self.output is None else self.output
+        if self.output is not None:
+            return self.output
+        return self.workdir / 'evaluation' / ('' if self.domain is None else directory_name(self.domain))
 
 
 def evaluate(options: Options, *, command: str = '', quiet: bool = False) -> Path:
@@ -79,7 +83,7 @@ def evaluate(options: Options, *, command: str = '', quiet: bool = False) -> Pat
     _check(options)
     skip = options.skip_unreadable
     target = None if options.target is None else list_folder(options.target, options.seed, skip_unreadable=skip)
-    run = load_run(options.workdir)
+    run = load_run(options.workdir, options.domain)
     networks = Networks(
         clip_networks(run.inputs.encoders),
         load_network(INCEPTION, options.inception),
@@ -160,8 +164,10 @@ class _Evaluation:
             print(*lines, sep='\n', flush=True)
 
     def _result(self, metrics: list[Metric], command: str) -> dict[str, Any]:
+        domain = self._options.domain
         return {
             'format': FORMAT,
+            **({} if domain is None else {'domain': domain}),
             'samples': self._options.samples,
             'seed': self._options.seed,
             'machine': machine(),
@@ -299,6 +305,7 @@ class _Evaluation:
 def _settings(options: Options, run: Run, networks: Networks, target: TargetFolder | None) -> dict[str, Any]:
     """All that the numbers depend on, by the names that a message gives them."""
     return {
+        '--domain': None if options.domain is None else without_zeros(options.domain),
         '--samples': options.samples,
         '--seed': options.seed,
         '--target': None if target is None else target.fingerprint,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from adaptation.domain_codes import in_words
 from adaptation.evaluation.features import CLIP, Networks
 from adaptation.evaluation.metrics import Metric
 from adaptation.evaluation.run import Run
@@ -20,6 +21,9 @@ def banner(options: 'Options', run: Run, networks: Networks, target: TargetFolde
     """What is about to be measured, and what is left out and why."""
     side = run.inputs.generator.config.image_resolution
     lines = [f'adapter    {options.workdir}, source {run.config.generator}, {side} x {side} pixels']
+    if options.domain is not None:
+        none = '' if run.inputs.reference is not None else '; a mixture has no reference, and is compared with none'
+        lines.append(f'domain     {in_words(options.domain)}{none}')
     if not run.finished:
         lines.append(f'warning: this run is not finished: what is measured is the adapter after step {run.steps}.')
     lines.append(f'networks   {", ".join(networks.by_name())}')

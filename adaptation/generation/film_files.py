@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 
 from adaptation.errors import AdaptationError
 from adaptation.files import replacing
@@ -23,10 +23,11 @@ WEBP_QUALITY = 90  # of 100
 MILLISECONDS = 1000
 
 
-def write_film(path: Path, frames: Iterable[UInt8[np.ndarray, 'H W 3']], fps: float) -> None:
+def write_film(path: Path, frames: Iterable[UInt8[np.ndarray, 'H W 3']], fps: float, comment: str = '') -> None:
     """Writes frames of one size as the format that the path's ending names.
 
-    A GIF counts in hundredths of a second, and plays at the nearest rate that it can say.
+    A GIF counts in hundredths of a second, and plays at the nearest rate that it can say. The comment (ASCII) is stored
+    as what the format has for it: MP4's comment, a GIF's comment block, WebP's image description (EXIF).
 
     Raises:
         AdaptationError: there is no encoder, or it failed.
@@ -35,9 +36,9 @@ def write_film(path: Path, frames: Iterable[UInt8[np.ndarray, 'H W 3']], fps: fl
     check_encoder(path.suffix.removeprefix('.'))
     with replacing(path) as temporary:
         if path.suffix == f'.{MP4}':
-            _write_mp4(path, temporary, frames, fps)
+            _write_mp4(path, temporary, frames, fps, comment)
         else:
-            _write_animation(path, temporary, frames, fps)
+            _write_animation(path, temporary, frames, fps, comment)
 
 
 def check_encoder(form: str) -> None:
@@ -84,7 +85,7 @@ def _encoders_of(executable: str) -> frozenset[str]:
     return frozenset(words[1] for words in lines if len(words) > 1)
 
 
-def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: float, comment: str) -> None:
     import imageio_ffmpeg
 
     first, frames = _peek(frames)
@@ -98,7 +99,7 @@ def _write_mp4(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: f
         quality=None,
         macro_block_size=2,
         ffmpeg_log_level='error',
-        output_params=['-crf', str(QUALITY), '-movflags', '+faststart', '-f', MP4],
+        output_params=['-crf', str(QUALITY), '-metadata', f'comment={comment}', '-movflags', '+faststart', '-f', MP4],
     )
     sent = 0
     try:
@@ -134,16 +135,21 @@ def _frames_in(film: Path) -> int:
         return 0
 
 
-def _write_animation(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+def _write_animation(path: Path, temporary: Path, frames: Iterable[np.ndarray], fps: float, comment: str) -> None:
     images = map(Image.fromarray, frames)
-    options = {'lossless': False, 'quality': WEBP_QUALITY, 'method': 4} if path.suffix == f'.{WEBP}' else {}
-    duration = MILLISECONDS / fps
+    webp, duration = path.suffix == f'.{WEBP}', MILLISECONDS / fps
+    if webp:
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = comment
+        options = {'lossless': False, 'quality': WEBP_QUALITY, 'method': 4, **({'exif': exif} if comment else {})}
+    else:
+        options = {'comment': comment.encode('ascii')}
     next(images).save(
         temporary,
         format=path.suffix.removeprefix('.').upper(),
         save_all=True,
         append_images=images,
-        duration=round(duration) if options else 10 * max(round(duration / 10), 2),  # browsers slow down below 20 ms
+        duration=round(duration) if webp else 10 * max(round(duration / 10), 2),  # browsers slow down below 20 ms
         loop=0,
         **options,
     )

@@ -1,10 +1,10 @@
 """What `python -m adaptation.generate` does, once its arguments are read."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from adaptation.generation.film_files import check_encoder, write_film
 from adaptation.generation.films import default_frames, film_frames
 from adaptation.generation.grids import ROWS, compose, tile
 from adaptation.generation.mesh_files import save_mesh
-from adaptation.generation.pictures import Picture, pictures, save_png
+from adaptation.generation.pictures import Picture, as_text, film_comment, pictures, save_png
 from adaptation.generation.progress import Progress
 from adaptation.generation.rendering import fitting_batch
 from adaptation.generation.subjects import Subject, load_subjects
@@ -120,13 +120,18 @@ def _save(options: Options, subject: Subject, view: int, picture: Picture) -> No
 
 
 def _save_grid(options: Options, subjects: list[Subject], seeds: tuple[int, ...], grid: np.ndarray) -> None:
-    text = {
-        'seeds': json.dumps(seeds),
-        'truncation': json.dumps(options.truncation),
-        'rows': json.dumps([subject.title for subject in subjects]),
-        'generators': json.dumps([fingerprint(subject.generator) for subject in subjects]),
+    path = options.output / f'grid_{seeds[0]:04d}-{seeds[-1]:04d}.png'
+    save_png(path, grid, as_text(_facts(options, subjects, seeds)))
+
+
+def _facts(options: Options, subjects: list[Subject], seeds: tuple[int, ...]) -> dict[str, Any]:
+    """How a grid or a film is made, for its metadata."""
+    return {
+        'seeds': seeds,
+        'truncation': options.truncation,
+        'rows': [subject.title for subject in subjects],
+        'generators': [fingerprint(subject.generator) for subject in subjects],
     }
-    save_png(options.output / f'grid_{seeds[0]:04d}-{seeds[-1]:04d}.png', grid, text)
 
 
 def _make_films(options: Options, subjects: list[Subject], stop: StopRequest) -> None:
@@ -137,8 +142,9 @@ def _make_films(options: Options, subjects: list[Subject], stop: StopRequest) ->
         frames = options.frames or default_frames(kind, seeds)
         name = f'{seeds[0]:04d}-{seeds[-1]:04d}' if kind == INTERPOLATION else f'{seeds[0]:04d}'
         path = options.output / f'{kind}_{name}.{options.format}'
+        comment = film_comment(_facts(options, subjects, seeds))
         with Progress(path.name, frames, 'frame', stop) as progress:
-            write_film(path, _side_by_side(options, subjects, seeds, frames, progress), options.fps)
+            write_film(path, _side_by_side(options, subjects, seeds, frames, progress), options.fps, comment)
 
 
 def _side_by_side(

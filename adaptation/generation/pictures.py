@@ -4,7 +4,7 @@ S side of an image, s of a depth map.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,7 +49,7 @@ class Description:
 
     def text(self) -> dict[str, str]:
         """The entries of the metadata; numbers are written so that reading gives the same float32."""
-        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in vars(self).items()}
+        return as_text(vars(self))
 
 
 class Picture(NamedTuple):
@@ -143,6 +143,16 @@ def read_description(path: Path) -> Description:
         return Description(**values, generator=text['generator'], subject=text['subject'])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise AdaptationError(f'{path} is no picture of `python -m adaptation.generate`: {error!r}') from None
+
+
+def as_text(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts as a picture's metadata holds them: texts as they are, everything else as JSON."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+
+
+def film_comment(facts: Mapping[str, Any]) -> str:
+    """Facts as a film's comment holds them: one JSON object, in ASCII."""
+    return json.dumps({SOFTWARE: program(), **facts})
 
 
 def program() -> str:

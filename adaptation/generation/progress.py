@@ -1,12 +1,15 @@
 """A bar with the time left for each kind of work, and the place where a request to stop is heard."""
 
 import sys
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from adaptation.errors import Interrupted
 from adaptation.interrupts import StopRequest
+
+Piece = TypeVar('Piece')
 
 SECONDS_BETWEEN_LINES = 15.0  # where the bar's output is no terminal and each update is a line of its own
 
@@ -40,3 +43,9 @@ class Progress:
         self._bar.update()
         if self._stop.requested:
             raise Interrupted('Stopped: the files that were finished are whole, and nothing else is left.')
+
+    def counting(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces of work, each counted once it has been taken up."""
+        for piece in pieces:
+            yield piece
+            self.done()

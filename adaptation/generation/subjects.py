@@ -8,6 +8,7 @@ from typing import Any
 
 from adaptation.adapter import INFO_FILE, AdapterError, load_leaves, load_source
 from adaptation.config import MINIATURE
+from adaptation.domain_codes import in_words
 from adaptation.errors import AdaptationError
 from adaptation.generation.strength import at_strength
 from adaptation.workdir import Workdir
@@ -47,6 +48,18 @@ def load_subjects(
     Raises:
         AdaptationError: one of them is missing or damaged, or they do not belong together.
     """
+    source = source_subject(workdir, generator)
+    if workdir is None:
+        return [source]
+    adapted = at_strength(source.generator, load_leaves(source.generator, workdir, domain), strength)
+    title = ADAPTED if strength == 1.0 else f'{ADAPTED}, strength {strength:g}'
+    if domain is not None:
+        title += f', domain {in_words(domain)}'
+    return [*([source] if with_source else []), Subject(ADAPTED, title, adapted, source.camera)]
+
+
+def source_subject(workdir: Path | None, generator: str | None) -> Subject:
+    """The source of a run that has an adapter, or a generator alone; see `load_subjects`."""
     settings = _run_settings(workdir)
     named = str(generator or settings.get('generator') or MINIATURE)
     try:
@@ -54,19 +67,11 @@ def load_subjects(
     except CheckpointError as error:
         raise AdaptationError(f'{error}' if generator else f'{error} (name the generator by --generator)') from None
     camera = _camera(source.config.camera, settings.get('camera'))
-    subjects = [Subject(SOURCE, SOURCE, source, camera)]
-    if workdir is None:
-        return subjects
-    if not (workdir / INFO_FILE).exists():
+    if workdir is not None and not (workdir / INFO_FILE).exists():
         raise AdapterError(
-            f'{workdir} holds no adapter yet: a run writes it at its checkpoints and at its end; let it go on, or '
-            'leave out --workdir to draw the generator alone.'
+            f'{workdir} holds no adapter yet: a run writes it at its checkpoints and at its end; let it go on first.'
         )
-    adapted = at_strength(source, load_leaves(source, workdir, domain), strength)
-    title = ADAPTED if strength == 1.0 else f'{ADAPTED}, strength {strength:g}'
-    if domain is not None:
-        title += ', domain ' + ' '.join(f'{weight:g} {name}' for name, weight in domain.items())
-    return [*(subjects if with_source else []), Subject(ADAPTED, title, adapted, camera)]
+    return Subject(SOURCE, SOURCE, source, camera)
 
 
 def _run_settings(workdir: Path | None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def run(flags: argparse.Namespace) -> None:
     """
     if flags.video:
         check_encoder(FILM_FORMAT)
-    subjects = load_subjects(flags.workdir, flags.generator, flags.strength, with_source=True)
+    subjects = load_subjects(flags.workdir, flags.generator, flags.strength, with_source=True, domain=flags.domain)
     source = subjects[0]
     photo = load_photo(flags.image, flags.crop, source.generator.config.image_resolution)
     flags.output.mkdir(parents=True, exist_ok=True)

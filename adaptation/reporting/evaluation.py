@@ -1,11 +1,12 @@
 """What `python -m adaptation.evaluate` measured, and what the paper reports."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptation.domain_codes import directory_name, in_words
 from adaptation.errors import AdaptationError, ConfigError
 from adaptation.files import read_json
 
@@ -42,7 +43,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A whole evaluation: its metrics, and how they were measured."""
+    """A whole evaluation: its metrics, and how they were measured; domain: weights by domain, of a run of several."""
 
     samples: int
     seed: int
@@ -50,6 +51,7 @@ class Evaluation:
     seconds: float
     command: str
     metrics: tuple[Metric, ...]
+    domain: dict[str, float] | None = None
 
 
 def read_evaluation(directory: Path) -> Evaluation:
@@ -80,7 +82,26 @@ def read_evaluation(directory: Path) -> Evaluation:
             _read_metric(_Fields(path, f'metrics[{index}].', metric))
             for index, metric in enumerate(fields.take('metrics', _is_list, 'a list'))
         ),
+        domain=fields.take('domain', _is_code, 'weights by domain') if 'domain' in values else None,
     )
+
+
+def read_evaluations(directory: Path, domains: Sequence[str]) -> dict[str, Evaluation]:
+    """Reads the evaluations of a run of several domains by what each measured: the domains first, then mixtures.
+
+    Args:
+        directory: holds a directory for each evaluation, or one evaluation itself; nothing has to be there.
+        domains: of the run.
+
+    Raises:
+        AdaptationError: an evaluation is damaged, or of another format.
+        OSError: one cannot be read.
+    """
+    places = sorted(file.parent for file in (*directory.glob(FILE), *directory.glob(f'*/{FILE}')))
+    order = [directory_name({name: 1.0}) for name in domains]
+    places.sort(key=lambda place: order.index(place.name) if place.name in order else len(order))
+    found = [(place.name, read_evaluation(place)) for place in places]
+    return {name if each.domain is None else in_words(each.domain): each for name, each in found}
 
 
 def _read_metric(fields: '_Fields') -> Metric:
@@ -131,6 +152,10 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(_is_number(weight) for weight in value.values())
 
 
 def _is_interval(value: Any) -> bool:

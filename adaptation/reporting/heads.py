@@ -4,6 +4,7 @@ generator.
 N heads, V views, Z channels of z, E channels of the embeddings of all encoders, S and R sides of an image in pixels.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,9 +95,16 @@ class Painter:
         """
         self._inputs, self._adapted, self._generate = inputs, adapted, generate
         self._batch_size, self._told = batch_size, drawn
+        self._source: dict[tuple[int, int], _Drawn] = {}  # by the number of heads and their seed
+
+    def of(self, inputs: Inputs, adapted: TriPlaneGenerator) -> 'Painter':
+        """The painter of another domain of the same source, which shares the source's heads and draws them once."""
+        painter = copy.copy(self)
+        painter._inputs, painter._adapted = inputs, adapted
+        return painter
 
     def gallery(self, heads: int, seed: int) -> Gallery:
-        """Draws everything; `images(heads)` images in all.
+        """Draws everything; `images(heads)` images in all, or fewer where the source's heads are there already.
 
         Args:
             heads: in each grid.
@@ -107,7 +115,9 @@ class Painter:
         """
         candidates = CANDIDATES * heads
         z, poses = _sample(seed, candidates, self._inputs.generator.config.z_dim, self._inputs.camera)
-        source, adapted = (self._draw(network, z, poses) for network in (self._inputs.generator, self._adapted))
+        if (heads, seed) not in self._source:
+            self._source[heads, seed] = self._draw(self._inputs.generator, z, poses)
+        source, adapted = self._source[heads, seed], self._draw(self._adapted, z, poses)
         target = self._target(source.embeddings)
         chosen = curate(closeness(source.embeddings, adapted.embeddings, target), source.embeddings, heads)
         pairs = [
@@ -170,9 +180,9 @@ class Painter:
         return np.concatenate([np.asarray(_embed(clip, images)) for clip in self._inputs.encoders], axis=1)
 
 
-def images(heads: int) -> int:
-    """How many images a gallery of this many heads in each grid takes."""
-    return 2 * (CANDIDATES * heads + VIEWS * min(TURNING, heads))
+def images(heads: int, galleries: int = 1) -> int:
+    """How many images galleries of this many heads in each grid take, if they share the source's heads."""
+    return (1 + galleries) * CANDIDATES * heads + 2 * galleries * VIEWS * min(TURNING, heads)
 
 
 def turning_reach(camera: CameraConfig) -> float:

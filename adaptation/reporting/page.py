@@ -4,7 +4,7 @@ Whatever comes from files is escaped by the template engine; the page loads noth
 browser.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import degrees
 from typing import Any
@@ -17,7 +17,7 @@ from adaptation.config import MINIATURE, AdaptationConfig, flatten
 from adaptation.reporting import charts
 from adaptation.reporting.charts import draw_charts, phase_starts
 from adaptation.reporting.command import Reproduction
-from adaptation.reporting.evaluation import REPORTED_FID, Evaluation
+from adaptation.reporting.evaluation import REPORTED_FID, Evaluation, Metric
 from adaptation.reporting.heads import Gallery, Pair, Turn
 from adaptation.reporting.pictures import still, swinging
 from adaptation.reporting.records import Record
@@ -29,28 +29,60 @@ ARROWS = {'lower': '↓', 'higher': '↑', None: ''}
 
 
 @dataclass(frozen=True)
+class Style:
+    """What a report shows of a style.
+
+    Attributes:
+        name: of the domain; '': the run's only style.
+        reference: the picture of the target domain.
+        gallery: heads drawn; None: there is no adapter yet.
+    """
+
+    name: str
+    reference: UInt8[np.ndarray, 'R R 3']
+    gallery: Gallery | None
+
+
+@dataclass(frozen=True)
 class Contents:
     """What a report is made of.
 
     Attributes:
         record: of the run.
-        reference: the picture of the target domain.
-        gallery: heads drawn; None: there is no adapter yet.
+        styles: one, or each domain of several.
         sample: the last sample picture of a run without an adapter, if it has drawn one.
-        evaluation: None: nothing was measured.
+        evaluations: by what was measured: '', or the domains and mixtures of them.
         reproduction: how to repeat the run.
         command: that made this report.
-        evaluate: that measures, for the reader of a report without an evaluation.
+        evaluate: commands that measure what was not measured yet.
     """
 
     record: Record
-    reference: UInt8[np.ndarray, 'R R 3']
-    gallery: Gallery | None
+    styles: tuple[Style, ...]
     sample: UInt8[np.ndarray, 'H W 3'] | None
-    evaluation: Evaluation | None
+    evaluations: Mapping[str, Evaluation]
     reproduction: Reproduction
     command: str
-    evaluate: str
+    evaluate: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric in the table: what each evaluation found, None where it has no such metric."""
+
+    name: str
+    title: str
+    better: str | None
+    cells: tuple[Metric | None, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a metric is, and of how many samples it is, in the evaluations that say so."""
+
+    title: str
+    about: str
+    samples: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -74,6 +106,28 @@ class Figure:
     still: str = ''
 
 
+@dataclass(frozen=True)
+class Part:
+    """A style as data URIs.
+
+    Attributes:
+        name: of the domain, or ''.
+        image: the file of its reference picture; '' where texts guided.
+        reference: what is shown of it.
+        candidates, reach: as in the gallery, the latter in whole degrees.
+        curated, random, turns: the gallery's heads.
+    """
+
+    name: str
+    image: str
+    reference: str
+    candidates: int
+    reach: int
+    curated: tuple[Figure, ...]
+    random: tuple[Figure, ...]
+    turns: tuple[Figure, ...]
+
+
 def render(contents: Contents) -> str:
     """The report as one HTML page."""
     environment = jinja2.Environment(
@@ -84,20 +138,17 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {'number': number, 'duration': duration, 'arrow': ARROWS.__getitem__}
-    record, gallery = contents.record, contents.gallery
+    record = contents.record
     return environment.get_template('page.html').render(
         contents=contents,
         record=record,
         config=record.config,
         name=record.workdir.root.resolve().name,
         notice=notice(record),
-        reference=still(contents.reference),
+        parts=[_part(style, record.config) for style in contents.styles],
         sample=None if contents.sample is None else still(contents.sample),
-        gallery=gallery,
-        curated=_pairs(gallery.curated) if gallery else (),
-        random=_pairs(gallery.random) if gallery else (),
-        turns=[_turn(turn, gallery.reach) for turn in gallery.turns] if gallery else (),
-        reach=round(degrees(gallery.reach)) if gallery else 0,
+        rows=metric_rows(tuple(contents.evaluations.values())),
+        notes=metric_notes(tuple(contents.evaluations.values())),
         charts=draw_charts(record.lines, record.config.phases),
         chart=charts,
         starts=phase_starts(record.config.phases),
@@ -129,6 +180,26 @@ def config_fields(config: AdaptationConfig) -> list[tuple[str, str, bool]]:
     ]
 
 
+def metric_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
+    """A row for each metric that any evaluation has, in the order of the first that has it."""
+    columns = [{metric.name: metric for metric in evaluation.metrics} for evaluation in evaluations]
+    every = {metric.name: metric for evaluation in reversed(evaluations) for metric in evaluation.metrics}
+    names = dict.fromkeys(metric.name for evaluation in evaluations for metric in evaluation.metrics)
+    return [
+        Row(name, every[name].title, every[name].better, tuple(column.get(name) for column in columns))
+        for name in names
+    ]
+
+
+def metric_notes(evaluations: Sequence[Evaluation]) -> list[Note]:
+    """What the metrics are, each definition once."""
+    samples: dict[tuple[str, str], set[int]] = {}
+    for row in metric_rows(evaluations):
+        for metric in filter(None, row.cells):
+            samples.setdefault((metric.title, metric.about), set()).add(metric.samples)
+    return [Note(title, about, tuple(sorted(counts))) for (title, about), counts in samples.items()]
+
+
 def number(value: float) -> str:
     """A measured number to four significant digits."""
     if abs(value) >= 1e4:
@@ -146,8 +217,22 @@ def duration(seconds: float) -> str:
     return f'{minutes} min' if minutes < 100 else f'{minutes / 60:.1f} h'
 
 
-def _pairs(pairs: Sequence[Pair]) -> list[Figure]:
-    return [Figure(pair.number, (still(pair.source),), (still(pair.adapted),)) for pair in pairs]
+def _part(style: Style, config: AdaptationConfig) -> Part:
+    gallery = style.gallery
+    return Part(
+        name=style.name,
+        image=config.references[style.name].image if style.name else config.reference.image,
+        reference=still(style.reference),
+        candidates=gallery.candidates if gallery else 0,
+        reach=round(degrees(gallery.reach)) if gallery else 0,
+        curated=_pairs(gallery.curated) if gallery else (),
+        random=_pairs(gallery.random) if gallery else (),
+        turns=tuple(_turn(turn, gallery.reach) for turn in gallery.turns) if gallery else (),
+    )
+
+
+def _pairs(pairs: Sequence[Pair]) -> tuple[Figure, ...]:
+    return tuple(Figure(pair.number, (still(pair.source),), (still(pair.adapted),)) for pair in pairs)
 
 
 def _turn(turn: Turn, reach: float) -> Figure:

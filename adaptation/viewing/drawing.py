@@ -6,7 +6,7 @@ S side of an image.
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -122,6 +122,20 @@ class Drawing:
         adapter = self.adapters[view.style]
         make = partial(at_strength, self.source, adapter, view.strength)
         return _remembered(self._generators, (view.style, round(view.strength, 4)), make)
+
+
+def named_styles(styles: Sequence[tuple[str, str, Mapping[str, Array]]]) -> dict[str, Mapping[str, Array]]:
+    """Leaves by what the page calls them: the run or, of several domains, the domain, with its run where that is not
+    enough.
+
+    Args:
+        styles: the run's name, the domain ('': the only style), and the leaves.
+    """
+    short = [domain or run for run, domain, _ in styles]
+    return {
+        f'{run} {domain}' if domain and (name == SOURCE or short.count(name) > 1) else name: leaves
+        for name, (run, domain, leaves) in zip(short, styles, strict=True)
+    }
 
 
 def camera_of(view: View, camera: CameraConfig) -> Array:
