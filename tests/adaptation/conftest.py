@@ -1,6 +1,6 @@
 """Checks the shape annotations while these tests run, and makes a tiny generator, encoders, a reference and configs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,12 @@ from PIL import Image
 
 install_import_hook(['adaptation', 'clip_jax', 'eg3d_jax'], 'beartype.beartype')
 
-import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from flax import nnx  # noqa: E402
 
 import clip_jax  # noqa: E402 (behind the hook)
 import eg3d_jax  # noqa: E402
 from adaptation.config import AdaptationConfig, read_config  # noqa: E402
-
-
-@pytest.fixture(scope='package', autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """These programs are small and run a few times each: compiling them is nearly all of the time."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
 
 
 @pytest.fixture(scope='session')

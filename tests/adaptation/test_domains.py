@@ -30,12 +30,16 @@ Generator = eg3d_jax.TriPlaneGenerator
 NAMES = ('ink', 'oil')
 KEY = jax.random.key(4)
 
+make_first_leaves = jax.jit(first_leaves, static_argnames=('domains', 'rank'))
+make_domain_leaves = jax.jit(domain_leaves)
+
 
 def trained_leaves(generator: Generator, domains: int = 2) -> dict[str, jax.Array]:
     """First leaves, of which each was then moved."""
-    leaves = first_leaves(named_leaves(generator, nnx.Param), domains, 2, KEY)
+    leaves = make_first_leaves(named_leaves(generator, nnx.Param), domains, 2, KEY)
     rng = np.random.default_rng(1)
-    return {name: leaf + jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32) for name, leaf in leaves.items()}
+    moved = {name: np.asarray(leaf) + rng.standard_normal(leaf.shape) for name, leaf in leaves.items()}
+    return {name: jnp.asarray(leaf, jnp.float32) for name, leaf in moved.items()}
 
 
 @pytest.fixture
@@ -65,16 +69,16 @@ def test_codes_are_read_and_refused() -> None:
 
 def test_all_domains_begin_as_the_source(tiny_generator: Generator) -> None:
     source = named_leaves(tiny_generator, nnx.Param)
-    leaves = first_leaves(source, 3, 2, KEY)
+    leaves = make_first_leaves(source, 3, 2, KEY)
     for code in ([1.0, 0.0, 0.0], [0.3, -2.0, 5.0]):
-        made = domain_leaves(leaves, jnp.asarray(code))
+        made = make_domain_leaves(leaves, jnp.asarray(code))
         assert made.keys() == source.keys()
         assert all(np.array_equal(made[name], leaf) for name, leaf in source.items())  # what is added is exactly 0
 
 
 def test_leaves_are_linear_in_the_code_and_of_low_rank(tiny_generator: Generator) -> None:
     leaves = trained_leaves(tiny_generator)
-    ink, oil, middle = (domain_leaves(leaves, jnp.asarray(code)) for code in ([1.0, 0.0], [0.0, 1.0], [0.5, 0.5]))
+    ink, oil, middle = (make_domain_leaves(leaves, jnp.asarray(code)) for code in ([1.0, 0.0], [0.0, 1.0], [0.5, 0.5]))
     kernels = 0
     for name in ink:
         np.testing.assert_allclose(middle[name], (ink[name] + oil[name]) / 2, atol=1e-4)  # rounding of sums of order 10
@@ -108,14 +112,14 @@ def test_the_losses_are_those_of_each_domain_alone(
 ) -> None:
     config = read_config(domain_values)
     source = named_leaves(tiny_generator, nnx.Param)
-    leaves = first_leaves(source, 2, 2, KEY)
+    leaves = jax.device_get(make_first_leaves(source, 2, 2, KEY))
     rng = np.random.default_rng(3)
     references = [jnp.asarray(rng.uniform(-1, 1, (16, 16, 3)), jnp.float32) for _ in NAMES]
     guides = domain_guides(tiny_clips, (0, 0), references)
     camera = tiny_generator.config.camera
     sampling = Sampling(2, 1.0, 'same', camera)
     moved = {name: leaf for name, leaf in trained_leaves(tiny_generator).items() if not name.startswith('backbone')}
-    moved = {name: leaves[name] + 0.05 * (leaf - leaves[name]) for name, leaf in moved.items()}
+    moved = {name: leaves[name] + 0.05 * (np.asarray(leaf) - leaves[name]) for name, leaf in moved.items()}
     phase = plan(config, leaves, 8)[phase_number]
     changed = {name: jnp.array(moved[name]) for name in phase.changed}
     state = init_state(0, changed, phase)
@@ -123,7 +127,7 @@ def test_the_losses_are_those_of_each_domain_alone(
     alone = []
     for domain in range(2):
         single = plan(config, source, 8)[phase_number]
-        own = domain_leaves(changed, jnp.eye(2)[domain])
+        own = make_domain_leaves(changed, jnp.eye(2)[domain])
         own = {name: jnp.array(own[name]) for name in single.changed}
         step = make_step(single, sampling)
         alone.append(step(init_state(0, own, single), Constants(tiny_generator, guides[domain]), KEY)[1])

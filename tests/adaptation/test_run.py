@@ -516,10 +516,9 @@ def _interrupt_twice() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_is_that_of_one(command_line: list[str], tmp_path: Path):
+def test_a_run_of_two_processes_is_that_of_one(run: Path, command_line: list[str], tmp_path: Path):
     """Ctrl-C in the first phase, then the same command again."""
-    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    subprocess.run([*command_line, f'--workdir={whole}'], check=True, capture_output=True)
+    parts = tmp_path / 'parts'
     with subprocess.Popen([*command_line, f'--workdir={parts}'], stderr=subprocess.PIPE) as first:
         while first.poll() is None and not ((parts / 'metrics.jsonl').exists() and logged(parts)):
             time.sleep(0.01)
@@ -527,8 +526,8 @@ def test_a_run_of_two_processes_is_that_of_one(command_line: list[str], tmp_path
         assert b'The same command resumes' in first.communicate()[1]
     assert first.returncode == 130
     subprocess.run([*command_line, f'--workdir={parts}'], check=True, capture_output=True)
-    assert (parts / 'adapter.safetensors').read_bytes() == (whole / 'adapter.safetensors').read_bytes()
-    assert metrics(parts) == metrics(whole)
+    assert (parts / 'adapter.safetensors').read_bytes() == (run / 'adapter.safetensors').read_bytes()
+    assert metrics(parts) == metrics(run)
 
 
 def test_settings_are_read_without_waiting_for_jax():

@@ -70,7 +70,8 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
     """These leaves, away from where the source has them."""
     leaves, rng = named_leaves(generator), np.random.default_rng(4)
     return {
-        name: jnp.asarray(leaves[name] + 0.1 * rng.standard_normal(leaves[name].shape), jnp.float32) for name in names
+        name: jnp.asarray(np.asarray(leaves[name]) + 0.1 * rng.standard_normal(leaves[name].shape), jnp.float32)
+        for name in names
     }
 
 

@@ -232,6 +232,7 @@ def relative_error(actual: Any, expected: jax.Array) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('optimised')
 @pytest.mark.parametrize('network', NETWORKS)
 def test_converted_generator_has_the_golden_outputs(network, tmp_path):
     """The whole way at full size: the weights of the golden outputs -> pickle -> converter -> generator -> outputs."""
@@ -248,10 +249,16 @@ def test_converted_generator_has_the_golden_outputs(network, tmp_path):
         arrays = {name: jnp.asarray(array) for name, array in file.items()}
     ws = generator.mapping(arrays['z'], arrays['c_cond'], TRUNCATION_PSI[network], CUTOFF)
     assert relative_error(ws, arrays['ws']) <= TOLERANCE
-    rendered = jax.jit(lambda model, ws, camera: model.render(model.planes(ws), camera))(generator, ws, arrays['c'])
+    # The programs of the generator's own parity tests, so that a run of all tests compiles them once.
+    planes = jax.jit(lambda generator, ws: generator.planes(ws))(generator, ws)
+    rendered = jax.jit(lambda generator, planes, camera: generator.render(planes, camera))(
+        generator, planes, arrays['c']
+    )
     image_raw = np.asarray(rendered.feature_image)[..., :3].transpose(0, 3, 1, 2)
     assert relative_error(image_raw, arrays['image_raw']) <= TOLERANCE
-    image = jax.jit(lambda model, features, ws: model.superresolve(features, ws))(generator, rendered.feature_image, ws)
+    image = jax.jit(lambda generator, feature_image, ws: generator.superresolve(feature_image, ws))(
+        generator, rendered.feature_image, ws
+    )
     step = image.shape[1] // arrays['image_strided'].shape[-1]
     image = np.asarray(image).transpose(0, 3, 1, 2)[:, :, ::step, ::step]
     assert relative_error(image, arrays['image_strided']) <= TOLERANCE

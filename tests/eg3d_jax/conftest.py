@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,13 +116,10 @@ def tiny_config() -> eg3d_jax.GeneratorConfig:
 
 
 @pytest.fixture(scope='session')
-def tiny_generator(tiny_config: eg3d_jax.GeneratorConfig) -> eg3d_jax.TriPlaneGenerator:
-    """Random weights; the biases and noise strengths that start at zero are random as well."""
-    generator = eg3d_jax.TriPlaneGenerator(tiny_config, rngs=nnx.Rngs(0))
-    for index, variable in enumerate(eg3d_jax.weight_names(generator).values()):
-        noise = 0.2 * jax.random.normal(jax.random.key(index), variable.shape)
-        variable.set_value(variable[...] + noise)
-    return generator
+def tiny_generator(
+    tiny_config: eg3d_jax.GeneratorConfig, random_network: Callable[..., eg3d_jax.TriPlaneGenerator]
+) -> eg3d_jax.TriPlaneGenerator:
+    return random_network(lambda: eg3d_jax.TriPlaneGenerator(tiny_config, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope='session')
@@ -132,3 +130,13 @@ def tiny_cameras(tiny_config: eg3d_jax.GeneratorConfig) -> jax.Array:
 @pytest.fixture(scope='session')
 def tiny_z(tiny_config: eg3d_jax.GeneratorConfig) -> jax.Array:
     return jax.random.normal(jax.random.key(8), (3, tiny_config.z_dim))
+
+
+@pytest.fixture(scope='session')
+def tiny_ws(tiny_generator: eg3d_jax.TriPlaneGenerator, tiny_z: jax.Array, tiny_cameras: jax.Array) -> jax.Array:
+    return jax.jit(eg3d_jax.TriPlaneGenerator.mapping)(tiny_generator, tiny_z, tiny_cameras)
+
+
+@pytest.fixture(scope='session')
+def tiny_planes(tiny_generator: eg3d_jax.TriPlaneGenerator, tiny_ws: jax.Array) -> jax.Array:
+    return jax.jit(eg3d_jax.TriPlaneGenerator.planes)(tiny_generator, tiny_ws)

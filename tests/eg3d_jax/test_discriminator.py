@@ -19,25 +19,18 @@ IMAGE_SEED, RAW_SEED = [0, 3], [0, 4]
 SMALL = DiscriminatorConfig(image_resolution=16, channel_base=64, channel_max=8)
 
 
+run = jax.jit(DualDiscriminator.__call__)
+
+
 @pytest.fixture(scope='module')
-def small() -> DualDiscriminator:
-    return DualDiscriminator(SMALL, rngs=nnx.Rngs(0))
+def small(random_network) -> DualDiscriminator:
+    return random_network(lambda: DualDiscriminator(SMALL, rngs=nnx.Rngs(0)))
 
 
 def pictures(seed: list[int], n: int, side: int) -> jax.Array:
     """Channels last; drawn in the reference's order."""
     x = 0.5 * np.random.default_rng(seed).standard_normal((n, 3, side, side))
     return jnp.asarray(x.transpose(0, 2, 3, 1), jnp.float32)
-
-
-def test_parity(discriminator_reference):
-    discriminator, arrays = discriminator_reference.discriminator, discriminator_reference.arrays
-    side = discriminator.config.image_resolution
-    image = pictures(IMAGE_SEED, 1, side)
-    image_raw = pictures(RAW_SEED, 1, arrays['image_raw'].shape[-1])
-    logits = jax.jit(lambda network, *inputs: network(*inputs))(discriminator, image, image_raw, arrays['c'])
-    expected = np.asarray(arrays['disc_logits']).ravel()
-    np.testing.assert_allclose(np.asarray(logits), expected, rtol=TOLERANCE)
 
 
 def test_filter():
@@ -63,10 +56,10 @@ def test_minibatch_deviation():
         minibatch_deviation(x[:6], 4, 1)
 
 
-def test_clamps_bound_the_logit():
+def test_clamps_bound_the_logit(random_network):
     def logit(conv_clamp: float | None) -> jax.Array:
         config = DiscriminatorConfig(image_resolution=16, channel_base=64, channel_max=8, conv_clamp=conv_clamp)
-        network = DualDiscriminator(config, rngs=nnx.Rngs(0))
+        network = random_network(lambda: DualDiscriminator(config, rngs=nnx.Rngs(0)))
         return network(pictures([1], 2, 16) * 100, pictures([2], 2, 8) * 100, jnp.ones((2, 25)))
 
     assert jnp.all(jnp.abs(logit(None)) > 2 * jnp.abs(logit(0.1)))
@@ -85,7 +78,7 @@ def test_checkpoint(small, tmp_path):
     loaded = load_discriminator(tmp_path)
     assert loaded.config == SMALL
     inputs = pictures([1], 4, 16), pictures([2], 4, 8), jnp.ones((4, 25))
-    np.testing.assert_array_equal(loaded(*inputs), small(*inputs))
+    np.testing.assert_array_equal(run(loaded, *inputs), run(small, *inputs))  # the same program
     with pytest.raises(CheckpointError, match='is no config of a generator: unknown config fields'):
         eg3d_jax.load_generator(tmp_path)
 
@@ -130,3 +123,14 @@ def test_published_arguments():
             DiscriminatorConfig.from_init_kwargs({**arguments, **changes})
     with pytest.raises(ValueError, match="lack 'c_dim'"):
         DiscriminatorConfig.from_init_kwargs({'img_resolution': 512})
+
+
+@pytest.mark.usefixtures('optimised')  # to the end of the module, which it is therefore at
+def test_parity(discriminator_reference):
+    discriminator, arrays = discriminator_reference.discriminator, discriminator_reference.arrays
+    side = discriminator.config.image_resolution
+    image = pictures(IMAGE_SEED, 1, side)
+    image_raw = pictures(RAW_SEED, 1, arrays['image_raw'].shape[-1])
+    logits = run(discriminator, image, image_raw, arrays['c'])
+    expected = np.asarray(arrays['disc_logits']).ravel()
+    np.testing.assert_allclose(np.asarray(logits), expected, rtol=TOLERANCE)

@@ -1,5 +1,7 @@
 """The generator as a whole: its stages are what a call runs, batches are their samples, wrong use is refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -20,10 +22,9 @@ def output(tiny_generator, tiny_z, tiny_cameras) -> GeneratorOutput:
     return run(tiny_generator, tiny_z, tiny_cameras)
 
 
-def test_a_call_is_the_chain_of_its_stages(tiny_generator, tiny_z, tiny_cameras, output):
-    ws = tiny_generator.mapping(tiny_z, tiny_cameras)
-    rendered = tiny_generator.render(tiny_generator.planes(ws), tiny_cameras)
-    image = tiny_generator.superresolve(rendered.feature_image, ws)
+def test_a_call_is_the_chain_of_its_stages(tiny_generator, tiny_ws, tiny_planes, tiny_cameras, output):
+    rendered = jax.jit(TriPlaneGenerator.render)(tiny_generator, tiny_planes, tiny_cameras)
+    image = jax.jit(TriPlaneGenerator.superresolve)(tiny_generator, rendered.feature_image, tiny_ws)
     np.testing.assert_allclose(output.image, image, atol=1e-4)
     np.testing.assert_allclose(output.feature_image, rendered.feature_image, atol=1e-4)
     np.testing.assert_array_equal(output.image_raw, output.feature_image[..., :3])
@@ -45,28 +46,27 @@ def test_conditioning_camera(tiny_generator, tiny_z, tiny_cameras, output):
     assert not np.allclose(run(tiny_generator, tiny_z, tiny_cameras, other).image, output.image, atol=1e-3)
 
 
-def test_query_decodes_the_planes(tiny_generator, tiny_z, tiny_cameras):
-    ws = tiny_generator.mapping(tiny_z, tiny_cameras)
+def test_query_decodes_the_planes(tiny_generator, tiny_ws, tiny_planes):
     points = jax.random.uniform(jax.random.key(0), (3, 10, 3), minval=-0.5, maxval=0.5)
-    colours, density = tiny_generator.query(points, ws)
+    colours, density = jax.jit(TriPlaneGenerator.query)(tiny_generator, points, tiny_ws)
     assert colours.shape == (3, 10, 6) and density.shape == (3, 10)
-    expected = tiny_generator.decoder(sample_planes(tiny_generator.planes(ws), points, 1.0))
+    expected = tiny_generator.decoder(sample_planes(tiny_planes, points, 1.0))
     np.testing.assert_allclose(colours, expected[0], atol=1e-5)
     np.testing.assert_allclose(density, expected[1], atol=1e-5)
 
 
-def test_noise_modes_of_the_planes(tiny_generator, tiny_z, tiny_cameras):
-    ws = tiny_generator.mapping(tiny_z, tiny_cameras)
-    stored, none = (tiny_generator.planes(ws, noise_mode=mode) for mode in ('const', 'none'))
-    first, second = (tiny_generator.planes(ws, noise_mode='random', key=jax.random.key(seed)) for seed in (0, 1))
-    np.testing.assert_array_equal(stored, tiny_generator.planes(ws))
+def test_noise_modes_of_the_planes(tiny_generator, tiny_ws, tiny_planes):
+    paint = partial(jax.jit(TriPlaneGenerator.planes, static_argnames='noise_mode'), tiny_generator, tiny_ws)
+    stored, none = (paint(noise_mode=mode) for mode in ('const', 'none'))
+    first, second = (paint(noise_mode='random', key=jax.random.key(seed)) for seed in (0, 1))
+    np.testing.assert_array_equal(stored, tiny_planes)  # the same program
     for a, b in ((stored, none), (stored, first), (none, first), (first, second)):
         assert not np.allclose(a, b)
 
 
-def test_each_w_reaches_the_planes(tiny_generator, tiny_z, tiny_cameras):
-    ws = tiny_generator.mapping(tiny_z, tiny_cameras)
-    gradient = jax.grad(lambda ws: jnp.sum(jnp.square(tiny_generator.planes(ws))))(ws)
+def test_each_w_reaches_the_planes(tiny_generator, tiny_ws):
+    reached = jax.jit(jax.grad(lambda ws, generator: jnp.sum(jnp.square(generator.planes(ws)))))
+    gradient = reached(tiny_ws, tiny_generator)
     assert jnp.all(jnp.max(jnp.abs(gradient), axis=(0, 2)) > 0)
 
 
@@ -119,9 +119,8 @@ def unchecked_annotations():
 
 
 class TestWrongUse:
-    def test_shapes(self, unchecked_annotations, tiny_generator, tiny_z, tiny_cameras):
-        ws = tiny_generator.mapping(tiny_z, tiny_cameras)
-        planes = tiny_generator.planes(ws)
+    def test_shapes(self, unchecked_annotations, tiny_generator, tiny_z, tiny_cameras, tiny_ws, tiny_planes):
+        ws, planes = tiny_ws, tiny_planes
         with pytest.raises(ValueError, match=r'z must have shape \(N, 8\), got \(3, 7\)'):
             tiny_generator.mapping(tiny_z[:, :7], tiny_cameras)
         with pytest.raises(ValueError, match=r'ws must have shape \(N, 6, 12\)'):
@@ -138,10 +137,9 @@ class TestWrongUse:
             tiny_generator.render(planes[..., :-1], tiny_cameras)
 
     @pytest.mark.parametrize('resolution', [0, -8, 8.0])
-    def test_resolution(self, unchecked_annotations, tiny_generator, tiny_z, tiny_cameras, resolution):
-        planes = tiny_generator.planes(tiny_generator.mapping(tiny_z, tiny_cameras))
+    def test_resolution(self, unchecked_annotations, tiny_generator, tiny_planes, tiny_cameras, resolution):
         with pytest.raises(ValueError, match=rf'resolution must be a positive whole number .* got {resolution}'):
-            tiny_generator.render(planes, tiny_cameras, resolution=resolution)
+            tiny_generator.render(tiny_planes, tiny_cameras, resolution=resolution)
 
     def test_feature_image(self, unchecked_annotations, tiny_generator):
         ws = jnp.zeros((2, 6, 12))

@@ -10,6 +10,8 @@ import pytest
 from eg3d_jax import RenderOutput, sample_planes
 from eg3d_jax.rays import rays
 
+pytestmark = pytest.mark.usefixtures('optimised')
+
 # Rounding of float32 through some thirty layers: an independent port agrees to 1.4e-5 as well.
 TOLERANCE = 2e-5
 CUTOFF = 14

@@ -1,6 +1,7 @@
 """Compositing against a plain transcription, rays that hit nothing, parts, keys, and what the gradients touch."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,22 @@ from eg3d_jax.volume_rendering import interval_weights, render
 
 EMPTY, SOLID = -60.0, 60.0  # raw densities
 
+# One compilation of each serves all densities.
+look = jax.jit(render, static_argnames='config')
+
+
+@partial(jax.jit, static_argnums=3)
+def value_and_gradient(decoder, planes, cameras, config, key=None):
+    def loss(decoder, planes):
+        output = render(planes, decoder, cameras, config, key)
+        return sum(jnp.sum(jnp.sin(image)) for image in output), output
+
+    return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(decoder, planes)
+
 
 @pytest.fixture(scope='module')
-def planes(tiny_generator, tiny_z, tiny_cameras) -> jax.Array:
-    return tiny_generator.planes(tiny_generator.mapping(tiny_z, tiny_cameras))
+def planes(tiny_planes) -> jax.Array:
+    return tiny_planes
 
 
 def with_density(generator: eg3d_jax.TriPlaneGenerator, density: float) -> eg3d_jax.TriPlaneGenerator:
@@ -54,11 +67,11 @@ def test_weights_are_a_share_of_one():
 def test_rays_that_hit_nothing(tiny_generator, tiny_cameras, planes, white_back):
     config = rendering(tiny_generator.config, white_back=white_back)
     empty = with_density(tiny_generator, EMPTY)
-    output = render(planes, empty.decoder, tiny_cameras, config)
+    output = look(planes, empty.decoder, tiny_cameras, config)
     np.testing.assert_allclose(output.weights_sum, 0.0, atol=1e-6)
     np.testing.assert_allclose(output.feature_image, 1.0 if white_back else -1.0, atol=1e-5)
     assert jnp.all(jnp.isfinite(output.depth))
-    nothing = render(planes, with_density(tiny_generator, -1e4).decoder, tiny_cameras, config)
+    nothing = look(planes, with_density(tiny_generator, -1e4).decoder, tiny_cameras, config)
     # The softplus is exactly zero: no weight at all, and the depth is the farthest one sampled.
     np.testing.assert_array_equal(nothing.weights_sum, 0.0)
     np.testing.assert_array_equal(nothing.depth, jnp.max(nothing.depth))
@@ -66,7 +79,7 @@ def test_rays_that_hit_nothing(tiny_generator, tiny_cameras, planes, white_back)
 
 
 def test_a_solid_cube_is_seen_at_its_surface(tiny_generator, tiny_cameras, planes):
-    output = render(planes, with_density(tiny_generator, 1e4).decoder, tiny_cameras, tiny_generator.config.rendering)
+    output = look(planes, with_density(tiny_generator, 1e4).decoder, tiny_cameras, tiny_generator.config.rendering)
     np.testing.assert_allclose(output.weights_sum, 1.0, atol=1e-4)
     step = 1.05 / (tiny_generator.config.rendering.depth_resolution - 1)
     assert jnp.max(output.depth) < tiny_generator.config.rendering.ray_start + 2 * step
@@ -75,12 +88,7 @@ def test_a_solid_cube_is_seen_at_its_surface(tiny_generator, tiny_cameras, plane
 @pytest.mark.parametrize('density', [EMPTY, SOLID, -1e4, None], ids=['empty', 'solid', 'nothing', 'random'])
 def test_gradients_are_finite(tiny_generator, tiny_cameras, planes, density):
     generator = tiny_generator if density is None else with_density(tiny_generator, density)
-    config = tiny_generator.config.rendering
-
-    def loss(decoder, planes):
-        return sum(jnp.sum(jnp.sin(image)) for image in render(planes, decoder, tiny_cameras, config))
-
-    gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))(generator.decoder, planes)
+    _, gradients = value_and_gradient(generator.decoder, planes, tiny_cameras, tiny_generator.config.rendering)
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 
@@ -93,15 +101,9 @@ def test_parts_give_the_same_numbers(tiny_generator, tiny_cameras, planes, max_p
         for points in (2**20, max_points)
     )
 
-    @jax.jit(static_argnums=0)
-    def value_and_gradient(config, decoder, planes):
-        def loss(decoder, planes):
-            output = render(planes, decoder, tiny_cameras, config, key)
-            return sum(jnp.sum(jnp.sin(image)) for image in output), output
-
-        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(decoder, planes)
-
-    actual, expected = (value_and_gradient(config, tiny_generator.decoder, planes) for config in (parts, whole))
+    actual, expected = (
+        value_and_gradient(tiny_generator.decoder, planes, tiny_cameras, config, key) for config in (parts, whole)
+    )
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.max(jnp.abs(b))))
 

@@ -44,6 +44,12 @@ class Gallery:
         """What the cameras see, as NumPy arrays."""
         return jax.device_get(world.buffers(self.heads, self.cameras(turn), self.side))
 
+    @functools.cache  # noqa: B019 -- lives as long as the tests
+    def pictures(self, side: int) -> dict[str, np.ndarray]:
+        """What the cameras see, drawn in every style in this many pixels."""
+        drawn = world.render_styles(self.heads, self.cameras(), side)
+        return {style: np.asarray(images) for style, images in drawn.items()}
+
     def query(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance and colour at points [N, R, R, 3]."""
         asked = jnp.asarray(points.reshape(self.count, -1, 3), jnp.float32)

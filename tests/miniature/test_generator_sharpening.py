@@ -1,6 +1,6 @@
 """Sharpening: parts of pictures that fit together, and steps that train G2 alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,6 @@ from eg3d_jax import PRESETS, TriPlaneGenerator
 from eg3d_jax.config import BackboneConfig, DiscriminatorConfig
 from miniature import generator_sharpening, views
 from miniature.generator_sharpening import Pool, draw_parts, sharpen
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """These programs run a few times each: compiling them is nearly all of the time."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
 
 
 @pytest.fixture
@@ -54,7 +46,7 @@ def test_parts_of_features_pictures_and_cameras_belong_together(pool: Pool):
 
 
 @pytest.fixture
-def generator() -> TriPlaneGenerator:
+def generator(random_network: Callable[..., TriPlaneGenerator]) -> TriPlaneGenerator:
     config = PRESETS['miniature']
     small = replace(
         config,
@@ -62,7 +54,7 @@ def generator() -> TriPlaneGenerator:
         rendering=replace(config.rendering, neural_resolution=16, depth_resolution=4, importance_resolution=0),
         superresolution=replace(config.superresolution, input_resolution=16, channels=(6, 4)),
     )
-    return jax.jit(lambda: TriPlaneGenerator(small, rngs=nnx.Rngs(0)))()
+    return random_network(lambda: TriPlaneGenerator(small, rngs=nnx.Rngs(0)))
 
 
 def test_g2_alone_is_trained(generator: TriPlaneGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

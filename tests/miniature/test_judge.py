@@ -105,11 +105,10 @@ def test_what_a_picture_hides_is_not_asked_for(judge: Judge, pool: Pool):
     assert float(ask(judge, seen)) != float(ask(judge, seen._replace(classes=other)))
 
 
+@pytest.mark.usefixtures('optimised')
 def test_the_shipped_judge_knows_styles_and_blur(gallery):
     judge = load_judge()
-    drawn = world.render_styles(gallery.heads, gallery.cameras(), judge.config.resolution)
-    for style, images in drawn.items():
-        sharp = np.asarray(images)
+    for style, sharp in gallery.pictures(judge.config.resolution).items():
         soft = ndimage.gaussian_filter(sharp, (0, 1.6, 1.6, 0))
         for pictures, name in ((sharp, style), (soft, BLURRED + style)):
             read = judge.read(jnp.asarray(embed_all(judge, pictures, batch=gallery.count), jnp.float32))

@@ -13,6 +13,8 @@ import eg3d_jax
 from miniature import weights_directory, world
 from miniature.clip_training_data import STYLES
 
+pytestmark = pytest.mark.usefixtures('optimised')
+
 NETWORKS = ('generator', 'clip_patch8', 'clip_patch16', 'judge')
 LARGEST_TOTAL = 12 * 2**20  # bytes of all networks together
 FACES = slice(32, 96)  # the middle of a picture of 128 pixels
@@ -54,11 +56,10 @@ def test_the_generator_draws_the_head_of_a_latent(gallery):
 def test_an_encoder_tells_styles_by_their_names(gallery, name):
     directory = weights_directory(name)
     clip, tokenize = clip_jax.load_clip(directory), clip_jax.load_tokenizer(directory)
-    prompts = clip.encode_text(jnp.asarray(tokenize(world.class_prompts('style'))))
-    drawn = world.render_styles(gallery.heads, gallery.cameras(), 128)
+    prompts = jax.jit(clip_jax.Clip.encode_text)(clip, jnp.asarray(tokenize(world.class_prompts('style'))))
+    encode = jax.jit(lambda clip, x: clip.encode_image(clip_jax.preprocess(x, clip.config.vision.image_size)).embedding)
     right = []
-    for style, images in drawn.items():
-        pixels = clip_jax.preprocess(images, clip.config.vision.image_size)
-        told = np.asarray(clip.encode_image(pixels).embedding @ prompts.T).argmax(axis=-1)
+    for style, images in gallery.pictures(128).items():
+        told = np.asarray(encode(clip, images) @ prompts.T).argmax(axis=-1)
         right += [STYLES[index] == style for index in told]
     assert np.mean(right) >= 0.95

@@ -6,6 +6,8 @@ import pytest
 
 from miniature import world
 
+pytestmark = pytest.mark.usefixtures('optimised')
+
 STEP = 1e-3  # world units before and behind a surface
 
 

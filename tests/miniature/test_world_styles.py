@@ -11,11 +11,12 @@ from miniature import world
 from miniature.world import palettes
 from miniature.world.styles import marks
 
+pytestmark = pytest.mark.usefixtures('optimised')
+
 
 @pytest.fixture(scope='module')
 def drawn(gallery) -> dict[str, np.ndarray]:
-    pictures = world.render_styles(gallery.heads, gallery.cameras(), gallery.side // 2, supersample=2)
-    return {style: np.asarray(images) for style, images in pictures.items()}
+    return gallery.pictures(gallery.side // 2)
 
 
 @pytest.fixture(scope='module')
