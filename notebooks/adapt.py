@@ -112,7 +112,8 @@ config.source_samples = SOURCE_SAMPLES or config.source_samples
 for phase in config.phases.values():
     phase.steps = max(1, round(STEPS * phase.steps))
 config.intervals.samples = max(1, sum(phase.steps for phase in config.phases.values()) // 6)
-display(Image(data=find_file(config.reference.image).read_bytes(), width=256))
+settings = adaptation.read_config(config)  # says what is wrong with them
+display(Image(data=find_file(settings.reference.image).read_bytes(), width=256))
 
 # %% [markdown]
 # ## Adapt
@@ -124,7 +125,7 @@ display(Image(data=find_file(config.reference.image).read_bytes(), width=256))
 from adaptation.live import watch
 
 with watch(WORKDIR):
-    adapter = adaptation.run(adaptation.read_config(config), WORKDIR)
+    adapter = adaptation.run(settings, WORKDIR)
 
 # %% [markdown]
 # ## Look
