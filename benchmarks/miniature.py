@@ -14,6 +14,8 @@ The metrics, for N adapted samples:
   reference in place of every sample.
 - Fidelity to the truth, the true drawing of the same head by the same camera: PSNR, SSIM, and perceptual: the distance
   in the judge's embedding as a share of that between true drawings of different heads.
+- Colour error: the mean distance from the truth's colour, lightness apart: of (a*, b*) in CIELAB. Tints and coloured
+  fringes in a pencil drawing, and the reference's own colours on other heads, which the judge hardly minds.
 - Attributes: how many of the heads' classes (headwear, glasses, hair style, ...) the judge reads right off the adapted
   samples; and off the true drawings, which is as well as it can.
 - Depth: the mean absolute difference from the true depth where a head is (world units), and from the source's
@@ -37,9 +39,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
 from adaptation import load_adapted
@@ -82,6 +86,7 @@ COLUMNS = {  # of the table: the number's name -> its heading and format
     'psnr': ('PSNR, dB', '.1f'),
     'ssim': ('SSIM', '.2f'),
     'perceptual': ('Perceptual', '.2f'),
+    'colour_error': ('Colour error', '.1f'),
     'attributes': ('Attributes', '.0%'),
     'attributes_of_truth': ('of the truth', '.0%'),
     'depth_error': ('Depth error', '.3f'),
@@ -242,7 +247,7 @@ def compare(test: Tested, after: Samples, reference: Images) -> dict[str, Any]:
     """The numbers of one run; `reference` in [-1, 1], of the judge's resolution."""
     truth, before, judge = test.truth, test.before, test.judge
     embedded = embed_all(judge, after.images)
-    pasted = embed_all(judge, np.broadcast_to(reference, after.images.shape))
+    pasted = np.broadcast_to(embed_all(judge, reference[None]), embedded.shape)
     distances = {
         **test.frechet,
         'adapted': frechet(embedded, truth.domain),
@@ -263,11 +268,21 @@ def compare(test: Tested, after: Samples, reference: Images) -> dict[str, Any]:
         'psnr': float(-10.0 * np.log10(np.mean(np.square(after.images - truth.images)) / 4.0)),
         'ssim': float(np.mean(similar)),
         'perceptual': float(np.mean(np.linalg.norm(embedded - truth.embedded, axis=1)) / diversity(truth.embedded)),
+        'colour_error': colour_error(after.images, truth.images),
         'attributes': accuracy(judge, embedded, truth.classes),
         'attributes_of_truth': test.attributes,
         'depth_error': float(np.mean(error)),
         'depth_change': depth_change(before, after, rendering.ray_end - rendering.ray_start),
     }
+
+
+def colour_error(images: Images, truth: Images) -> float:
+    """The mean distance of the pixels' colours, lightness apart, in units of CIELAB."""
+    apart = [
+        np.linalg.norm(rgb2lab((one + 1.0) / 2.0)[..., 1:] - rgb2lab((other + 1.0) / 2.0)[..., 1:], axis=-1)
+        for one, other in zip(images, truth, strict=True)
+    ]
+    return float(np.mean(apart))
 
 
 def picture(path: Path, resolution: int) -> Images:
@@ -318,12 +333,14 @@ def measure_all(every: Sequence[Job], setup: Setup, processes: int) -> list[dict
     work = [(job, setup) for job in every]
     if processes == 1:
         return [_work(item) for item in work]
-    with multiprocessing.get_context('spawn').Pool(processes, initializer=_take_a_core) as pool:
+    with multiprocessing.get_context('spawn').Pool(processes, _start, (setup.workdir,)) as pool:
         return pool.map(_work, work, chunksize=-(-len(work) // processes))
 
 
-def _take_a_core() -> None:
-    """Processes that share a core's worth of threads wait for each other: each takes a core of its own."""
+def _start(workdir: Path) -> None:
+    """Processes share what they compile; with the threads of one core between them they would wait: each takes one."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update('jax_compilation_cache_dir', str((workdir / 'compiled').resolve()))
     if hasattr(os, 'sched_setaffinity'):
         cores = sorted(os.sched_getaffinity(0))
         (number, *_) = multiprocessing.current_process()._identity

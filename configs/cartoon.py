@@ -17,10 +17,12 @@ def get_config() -> config_dict.ConfigDict:
     config.reference.image = 'miniature/references/cartoon.png'
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
-    config.phases.phase1.steps = 60
+    config.phases.phase1.steps = 20
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 20
+    config.phases.phase2.steps = 10
     config.phases.phase2.updates = 4  # rendering costs more than training G2
+    config.phases.phase1.learning_rate = 1.2e-3
+    config.phases.phase1.weights.fstr = 4.0
     for phase in (config.phases.phase1, config.phases.phase2):
-        phase.weights.dis = 0.5  # with more, the reference's own skin and background colour every head
+        phase.weights.dis = 0.0  # with it, the reference's own skin and background colour every head
     return config

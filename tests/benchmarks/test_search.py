@@ -1,5 +1,6 @@
 """The search redraws what it says, and its space holds the shipped configs."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from adaptation.config import read_config
 from benchmarks.miniature import STYLES, Job, Setup, config_of
-from benchmarks.search import REDRAWN, SPACE, changes, distance, redraw, shipped, table
+from benchmarks.search import LARGEST_COST, REDRAWN, SPACE, _kept, changes, cost, distance, redraw, shipped, table
 
 
 @pytest.mark.parametrize('style', STYLES)
@@ -30,14 +31,35 @@ def test_a_new_trial_differs_from_the_best_in_a_few_settings_and_from_all_others
         tried.append(point)
 
 
-def trial(number: int, frechet: float, diversity: float) -> dict[str, Any]:
-    numbers = {'frechet': frechet, 'diversity': diversity, 'attributes': 0.5, 'seconds': 60.0}
+def trial(number: int, frechet: float, diversity: float, colour_error: float = 2.0) -> dict[str, Any]:
+    numbers = {
+        'frechet': frechet,
+        'colour_error': colour_error,
+        'diversity': diversity,
+        'attributes': 0.5,
+        'seconds': 60.0,
+    }
     return {'style': 'sketch', 'trial': number, 'settings': shipped('sketch'), **numbers}
 
 
-def test_the_best_trial_is_the_nearest_of_those_that_are_diverse():
-    trials = [trial(0, 40.0, 0.7), trial(1, 20.0, 0.3), trial(2, 30.0, 0.8)]
+def test_the_best_trial_is_the_nearest_of_those_that_are_diverse_and_truly_coloured():
+    trials = [trial(0, 40.0, 0.7), trial(1, 20.0, 0.3), trial(2, 30.0, 0.8), trial(3, 25.0, 0.8, colour_error=3.0)]
     assert min(trials, key=distance)['trial'] == 2
     bold = [row for row in table(trials).splitlines() if '**' in row]
     assert len(bold) == 1
     assert '**30.0**' in bold[0]
+
+
+def test_a_trial_keeps_the_settings_that_it_was_begun_with(tmp_path: Path):
+    begun, later = shipped('sketch'), shipped('cartoon')
+    assert begun != later
+    assert _kept(tmp_path, 'sketch', 3, begun) == begun
+    assert _kept(tmp_path, 'sketch', 3, later) == begun
+    assert _kept(tmp_path, 'sketch', 4, later) == later
+
+
+def test_a_costly_trial_is_no_candidate():
+    dear = trial(1, 10.0, 0.8)
+    dear['settings'] = {**dear['settings'], 'steps 1': '100', 'steps 2': '20 x 8'}
+    assert cost(dear['settings']) == 180.0 > LARGEST_COST
+    assert min([trial(0, 40.0, 0.7), dear], key=distance)['trial'] == 0
