@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 
 import adaptation
+from miniature import weights_directory
 from notebooks.execute import EXECUTED, FOLDER, read, with_parameters
 
 VIEWS = 4  # as many as are drawn at a time on a CPU: one compiled program draws pictures, film and texture
@@ -47,7 +48,8 @@ def pictures(outputs: list[Any]) -> list[np.ndarray]:
 @pytest.mark.slow
 def test_adapt_runs_whole(run):
     few = {'STEPS': 0.01, 'SAMPLE_HEADS': 1, 'SOURCE_SAMPLES': 1, 'SEEDS': '0', 'VIEWS': VIEWS, 'FRAMES': FRAMES}
-    notebook, directory = run('adapt', {**few, 'MESH_RESOLUTION': 32, 'TEXTURE': 256})
+    one_encoder = {'CLIP': str(weights_directory('clip_patch16'))}
+    notebook, directory = run('adapt', {**few, **one_encoder, 'MESH_RESOLUTION': 32, 'TEXTURE': 256})
     assert 'Warning' not in said(notebook, 'stderr')
     root = directory / 'runs' / 'notebook'
 
