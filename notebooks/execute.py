@@ -83,8 +83,9 @@ def execute(notebook: nbformat.NotebookNode, directory: Path) -> None:
             startup_timeout=STARTUP,
             resources={'metadata': {'path': str(directory)}},
             record_timing=False,
+            coalesce_streams=True,  # progress bars leave their last line only
         )
-        client.execute()
+        client.execute(cleanup_kc=True)  # the kernel ends with the notebook, though its manager is ours
 
 
 if __name__ == '__main__':

@@ -1,37 +1,64 @@
 # %% [markdown]
 # # The method, loss by loss
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/3d-adapter-jax/3d-adapter-jax/blob/main/notebooks/method.ipynb)
-#
 # 3D-Adapter ([arXiv 2410.08824](https://arxiv.org/abs/2410.08824)) gives a pretrained 3D generator the style of **one**
 # picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows. Here each is
-# computed by the functions that train, on heads of the miniature, and drawn.
+# computed by the functions that train, on heads of the miniature, and drawn. $I_s$ is an image of the source generator,
+# $I_t$ that of the adapted one for the same latent and camera.
 
 # %% tags=["parameters"]
 # @title Settings
-REPOSITORY = 'https://github.com/3d-adapter-jax/3d-adapter-jax'  # @param {type: "string"}
+# @markdown The address of this project, or of your copy of it, on GitHub. Needed where it is not installed yet.
+REPOSITORY = 'https://github.com/OWNER/3d-adapter-jax'  # @param {type: "string"}
 CONFIG = 'configs/sketch.py'  # @param {type: "string"}
+# @markdown Where the runs are written. Other settings need another directory.
 WORKDIR = 'runs/method'  # @param {type: "string"}
-# @markdown Shares of the config's steps: of the whole run, and of the short ones that leave a loss out.
+# @markdown Shares of the config's steps: of the whole run, and of the short ones, each of which leaves one of these
+# @markdown losses out.
 STEPS = 1.0  # @param {type: "number"}
-ABLATION_STEPS = 0.25  # @param {type: "number"}
-# @markdown Heads in the pictures, and source images behind the domain direction (0: the config's number).
+SHORT_STEPS = 0.4  # @param {type: "number"}
+LEFT_OUT = 'dir, dis, istr, fstr'  # @param {type: "string"}
+# @markdown Heads in the pictures, and source images behind the domain direction.
 HEADS = 4  # @param {type: "integer"}
-SOURCE_SAMPLES = 0  # @param {type: "integer"}
+SOURCE_SAMPLES = 32  # @param {type: "integer"}
+
+# %% [markdown]
+# ## Install
+# Skipped where the project is there already. JAX's build follows the runtime: NVIDIA GPU, TPU or CPU.
 
 # %%
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
+
+def jax_build():
+    """What pip calls JAX's build for this runtime."""
+    if shutil.which('nvidia-smi'):
+        return 'jax[cuda12]'
+    devices = [*Path('/dev').glob('accel[0-9]*'), *Path('/dev').glob('vfio/[0-9]*')]
+    return 'jax[tpu]' if devices or any(name.startswith(('TPU_', 'COLAB_TPU_')) for name in os.environ) else 'jax'
+
+
 if importlib.util.find_spec('adaptation') is None:
+    if '/OWNER/' in REPOSITORY:
+        raise ValueError("REPOSITORY, in the settings: put the address of the project on GitHub in OWNER's place.")
     clone = Path('3d-adapter-jax').resolve()
     if not clone.exists():
         subprocess.run(['git', 'clone', '--depth', '1', REPOSITORY, str(clone)], check=True)
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '-e', f'{clone}[notebooks]'], check=True)
+    packages = [f'{jax_build()}>=0.10,<0.11', 'matplotlib>=3.10', '-e', f'{clone}[convert]']
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', *packages], check=True)
     sys.path.insert(0, str(clone))  # an editable installation is found by the next process only
     importlib.invalidate_caches()
+    replaced = [
+        name for name in ('jax', 'numpy') if name in sys.modules and sys.modules[name].__version__ != version(name)
+    ]
+    if replaced:
+        raise RuntimeError(f'{", ".join(replaced)} was replaced: choose Runtime > Restart session, then run all again.')
 
 # %%
 import io
@@ -49,11 +76,10 @@ from adaptation.inputs import find_file, load_inputs
 from adaptation.leaves import matching, named_leaves, with_leaves
 from adaptation.main import load_experiment
 from adaptation.samples import equal_batches
+from adaptation.step import frontal_cameras
 from eg3d_jax import cameras
 
 settings = load_experiment(find_file(CONFIG))
-settings.source_samples = SOURCE_SAMPLES or settings.source_samples
-settings.sample_heads = 1
 inputs = load_inputs(adaptation.read_config(settings))
 source, reference = inputs.generator, inputs.reference
 
@@ -68,9 +94,9 @@ def figure(rows, columns, width=1.7, height=1.8):
 
 
 def show(made):
-    """Displays a figure as a small PNG."""
+    """Displays a figure as a JPEG, which keeps the notebook small."""
     content = io.BytesIO()
-    made.savefig(content, format='png', dpi=72)
+    made.savefig(content, format='jpeg', dpi=80, pil_kwargs={'quality': 88, 'subsampling': 0})
     display(Image(data=content.getvalue()))
 
 
@@ -108,9 +134,9 @@ def square(tokens):
 
 
 @jax.jit
-def stages(generator, z, camera):
-    """What each stage makes of latents seen by cameras."""
-    ws = generator.mapping(z, camera)
+def stages(generator, z, camera, conditioning):
+    """What each stage makes of latents; the mapping is told one camera, and another one looks."""
+    ws = generator.mapping(z, conditioning)
     planes = generator.planes(ws)
     rendered = generator.render(planes, camera)
     return planes, rendered, generator.superresolve(rendered.feature_image, ws)
@@ -119,7 +145,8 @@ def stages(generator, z, camera):
 z = jax.random.normal(jax.random.key(1), (HEADS, source.config.z_dim))
 yaws = jnp.linspace(-0.35, 0.35, HEADS)
 camera = cameras.orbit_cameras(yaws, jnp.zeros(HEADS), inputs.camera)
-planes, rendered, images = stages(source, z, camera)
+frontal = frontal_cameras(HEADS, inputs.camera)
+planes, rendered, images = stages(source, z, camera, frontal)
 
 made, axes = figure(HEADS, 7)
 colours, basis = as_colours(rendered.feature_image)
@@ -154,10 +181,10 @@ def encode(guide, images):
 def source_images():
     """Images of the source, from its own distribution of cameras."""
     z_key, pose_key = jax.random.split(jax.random.key(2))
-    many = jax.random.normal(z_key, (settings.source_samples, source.config.z_dim))
-    looking = cameras.sample_poses(pose_key, settings.source_samples, inputs.camera)
-    for rows in equal_batches(settings.source_samples, HEADS):
-        yield stages(source, many[rows], looking[rows])[-1]
+    many = jax.random.normal(z_key, (SOURCE_SAMPLES, source.config.z_dim))
+    looking = cameras.sample_poses(pose_key, SOURCE_SAMPLES, inputs.camera)
+    for rows in equal_batches(SOURCE_SAMPLES, HEADS):
+        yield stages(source, many[rows], looking[rows], looking[rows])[-1]
 
 
 samples = list(source_images())
@@ -185,7 +212,7 @@ show(made)
 def train(name, share, left_out=None):
     """The generator adapted with this share of the steps, one loss all but left out."""
     config = load_experiment(find_file(CONFIG))
-    config.sample_heads, config.source_samples = 1, settings.source_samples
+    config.sample_heads, config.source_samples = 1, SOURCE_SAMPLES
     for phase in config.phases.values():
         phase.steps = max(1, round(share * phase.steps))
         if left_out and phase.weights[left_out]:
@@ -198,7 +225,7 @@ def train(name, share, left_out=None):
 adapted = train('all', STEPS)
 last = sorted((Path(WORKDIR) / 'all' / 'samples').glob('*.png'))[-1]
 display(Image(data=last.read_bytes()))
-adapted_rendered, adapted_images = stages(adapted, z, camera)[1:]
+_, adapted_rendered, adapted_images = stages(adapted, z, camera, frontal)
 encoded = [(encode(guide, images), encode(guide, adapted_images)) for guide in guides]
 
 # %% [markdown]
@@ -224,9 +251,9 @@ for axis, guide, ((before, _), (after, _)) in zip(axes[0], guides, encoded, stri
     across = np.linalg.svd(rest - np.outer(rest @ along, along), full_matrices=False)[2][0]
     mean = cloud.mean(axis=0)
     project = onto(mean, np.stack([along, across]))
-    target = project(encode(guide, jnp.asarray(reference)[None])[0])
+    target = project(mean + np.asarray(guide.domain_direction))  # E(R), by the definition of the direction
     axis.scatter(*project(cloud).T, s=8, color='0.7', label='source images')
-    axis.scatter(*target.T, marker='*', s=120, color='crimson', label='reference')
+    axis.scatter(*target, marker='*', s=120, color='crimson', label='reference')
     for start, end in zip(project(before), project(after), strict=True):
         axis.annotate('', end, start, arrowprops={'arrowstyle': '->', 'color': 'tab:blue'})
     axis.scatter(*project(after).T, s=12, color='tab:blue', label='adapted')
@@ -290,10 +317,13 @@ show(made)
 # %%
 
 
+self_distances = jax.jit(losses.self_distances)
+
+
 def structure_picture(before, after, first, second, value):
     """Distances from the middle position, and the change of every position's distances."""
     made, axes = figure(min(HEADS, 3), 5)
-    old, new = (np.asarray(losses.self_distances(tokens)) for tokens in (before, after))
+    old, new = (np.asarray(self_distances(tokens)) for tokens in (before, after))
     side = round(old.shape[1] ** 0.5)
     middle = side // 2 * side + side // 2
     count = old.shape[1]
@@ -342,27 +372,33 @@ structure_picture(positions(first), positions(second), first[..., :3], second[..
 # %%
 
 
+@jax.jit
+def four_losses(guides, before, after, features_before, features_after):
+    """The losses of the encodings and feature images of an adapted generator, summed over the encoders."""
+    values = dict.fromkeys(('dir', 'dis', 'istr'), 0.0)
+    for guide, (old, old_tokens), (new, new_tokens) in zip(guides, before, after, strict=True):
+        values['dir'] += losses.direction_loss(new, old, guide.domain_direction)
+        values['dis'] += losses.distribution_loss(new_tokens, guide.reference_tokens)
+        values['istr'] += losses.image_structure_loss(new_tokens, old_tokens)
+    return {**values, 'fstr': losses.feature_structure_loss(features_after, features_before)}
+
+
 def measure(generator):
     """The four losses of a generator on the heads above, and its images."""
-    _, seen, drawn = stages(generator, z, camera)
-    values = dict.fromkeys(('dir', 'dis', 'istr'), 0.0)
-    for guide in guides:
-        (old, old_tokens), (new, new_tokens) = encode(guide, images), encode(guide, drawn)
-        values['dir'] += float(losses.direction_loss(new, old, guide.domain_direction))
-        values['dis'] += float(losses.distribution_loss(new_tokens, guide.reference_tokens))
-        values['istr'] += float(losses.image_structure_loss(new_tokens, old_tokens))
-    values['fstr'] = float(losses.feature_structure_loss(seen.feature_image, rendered.feature_image))
-    return values, drawn
+    _, seen, drawn = stages(generator, z, camera, frontal)
+    before, after = ([encode(guide, of) for guide in guides] for of in (images, drawn))
+    return four_losses(guides, before, after, rendered.feature_image, seen.feature_image), drawn
 
 
-runs = {'source': source, 'all four': train('short', ABLATION_STEPS)}
-for name, title in {'dir': 'no DDR', 'dis': 'no TDL', 'istr': 'no ISSM', 'fstr': 'no FSSM'}.items():
-    runs[title] = train(f'without_{name}', ABLATION_STEPS, name)
+titles = {'dir': 'no DDR', 'dis': 'no TDL', 'istr': 'no ISSM', 'fstr': 'no FSSM'}
+runs = {'source': source, 'all four': train('short', SHORT_STEPS)}
+for name in LEFT_OUT.replace(',', ' ').split():
+    runs[titles[name]] = train(f'without_{name}', SHORT_STEPS, name)
 made, axes = figure(HEADS, len(runs))
 print(f'{"":10}{"DDR":>8}{"TDL":>8}{"ISSM":>8}{"FSSM":>8}')
 for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
     values, drawn = measure(generator)
-    print(f'{title:10}' + ''.join(f'{value:8.3f}' for value in values.values()))
+    print(f'{title:10}' + ''.join(f'{values[name]:8.3f}' for name in titles))
     column[0].set_title(title, fontsize=9)
     for axis, picture in zip(column, drawn, strict=True):
         axis.imshow(visible(picture))
@@ -381,7 +417,7 @@ for row, generator, title in zip(
     axes, (source, only_decoder, adapted), ('source', 'phase 1: Tri-D', 'phase 2: and G2'), strict=True
 ):
     row[0].set_ylabel(title, fontsize=9)
-    for axis, picture in zip(row, stages(generator, z, camera)[-1], strict=True):
+    for axis, picture in zip(row, stages(generator, z, camera, frontal)[-1], strict=True):
         axis.imshow(visible(picture))
 show(made)
 
@@ -394,21 +430,23 @@ show(made)
 # %%
 from adaptation.evaluation.multiview import DEPTH_TOLERANCE, View, reprojection, turned
 
+carry_over = jax.jit(reprojection)
+
 
 def view(generator, looking):
     """What a camera sees of the heads above."""
-    _, seen, drawn = stages(generator, z, looking)
+    _, seen, drawn = stages(generator, z, looking, frontal)
     return View(looking, drawn, seen.depth[..., 0], seen.weights_sum[..., 0])
 
 
 rendering = source.config.rendering
 tolerance = DEPTH_TOLERANCE * (rendering.ray_end - rendering.ray_start)
 for name, generator in (('source', source), ('adapted', adapted)):
-    found = reprojection(view(generator, camera), view(generator, turned(camera, inputs.camera)), tolerance)
+    found = carry_over(view(generator, camera), view(generator, turned(camera, inputs.camera)), tolerance)
     print(f'{name:8} difference {np.nanmean(found.error):.4f}, compared {np.mean(found.compared):.0%} of the pixels')
 
-made, axes = figure(2, 5)
+made, axes = figure(2, HEADS)
 for row, generator in zip(axes, (source, adapted), strict=True):
-    for axis, picture in zip(row, adaptation.pictures(generator, [1], views=5), strict=True):
-        axis.imshow(picture.pixels)
+    for axis, picture in zip(row, stages(generator, jnp.tile(z[:1], (HEADS, 1)), camera, frontal)[-1], strict=True):
+        axis.imshow(visible(picture))
 show(made)
