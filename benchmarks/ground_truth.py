@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,13 @@ class Poses(NamedTuple):
 
     z: Float[Array, 'N Z']
     camera: Float[Array, 'N 25']
+
+
+class Painted(NamedTuple):
+    """What a batch of heads is before it is looked at."""
+
+    ws: Float[Array, 'N L D']
+    planes: Float[Array, 'N 3 H W C']
 
 
 class GroundTruth(NamedTuple):
@@ -127,19 +135,32 @@ def batches(chosen: Poses) -> list[Poses]:
     return [Poses(*(array[start : start + BATCH] for array in chosen)) for start in range(0, count, BATCH)]
 
 
-def generate(generator: TriPlaneGenerator, chosen: Poses) -> Samples:
-    """What a generator makes of the test set, without jitter."""
-    made = [_generate(generator, batch) for batch in batches(chosen)]
+def generate(generator: TriPlaneGenerator, chosen: Poses, painted: Sequence[Painted] | None = None) -> Samples:
+    """What a generator makes of the test set, without jitter; `painted` spares it what it shares with its source."""
+    if painted is None:
+        painted = paint(generator, chosen)
+    made = [_look(generator, head, batch.camera) for head, batch in zip(painted, batches(chosen), strict=True)]
     return Samples(*(np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*made, strict=True)))
 
 
+def paint(generator: TriPlaneGenerator, chosen: Poses) -> list[Painted]:
+    """The latents and planes of the test set's heads, in its batches; the mapping is told the frontal camera."""
+    return [_paint(generator, batch.z) for batch in batches(chosen)]
+
+
 @jax.jit
-def _generate(generator: TriPlaneGenerator, chosen: Poses) -> tuple[Array, Array]:
+def _paint(generator: TriPlaneGenerator, z: Array) -> Painted:
     camera = generator.config.camera
-    n = chosen.z.shape[0]
+    n = z.shape[0]
     frontal = orbit_cameras(jnp.full(n, camera.yaw_mean), jnp.full(n, camera.pitch_mean), camera)
-    made = generator(chosen.z, chosen.camera, frontal)
-    return jnp.clip(made.image, -1.0, 1.0), made.depth
+    ws = generator.mapping(z, frontal)
+    return Painted(ws, generator.planes(ws))
+
+
+@jax.jit
+def _look(generator: TriPlaneGenerator, painted: Painted, cameras: Array) -> tuple[Array, Array]:
+    rendered = generator.render(painted.planes, cameras)
+    return jnp.clip(generator.superresolve(rendered.feature_image, painted.ws), -1.0, 1.0), rendered.depth
 
 
 def main(arguments: list[str] | None = None) -> int:

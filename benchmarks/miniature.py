@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from PIL import Image
 from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
@@ -53,15 +54,17 @@ from adaptation.train import run
 from benchmarks.ground_truth import (
     VALIDATION,
     GroundTruth,
+    Painted,
     Poses,
     generate,
     ground_truth,
+    paint,
     poses,
     read_ground_truth,
     save_ground_truth,
 )
 from benchmarks.records import command_line, write_records
-from benchmarks.target_domain import Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
+from benchmarks.target_domain import BATCH, Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
 from eg3d_jax.huge_pages import restart_with_huge_pages
@@ -172,12 +175,28 @@ class Tested(NamedTuple):
     attributes: float  # read off the true drawings
     views: float  # of true drawings
     judge: Judge
+    transfers: dict[bytes, float]  # the distance of the source's samples in a reference's colours, where it is known
+
+
+@cache
+def source_heads(samples: int, seed: int) -> list[Painted]:
+    """The test set's heads before they are looked at."""
+    return paint(load_source('miniature'), poses(samples, seed))
 
 
 @cache
 def source_samples(samples: int, seed: int) -> Samples:
     """What the source makes of the test set."""
-    return generate(load_source('miniature'), poses(samples, seed))
+    return generate(load_source('miniature'), poses(samples, seed), source_heads(samples, seed))
+
+
+def adapted_heads(adapted: TriPlaneGenerator, samples: int, seed: int) -> list[Painted]:
+    """The same of an adapted generator, which mostly has the source's mapping and backbone."""
+    source = load_source('miniature')
+    parts = [jax.tree.leaves(nnx.state((one.mapping, one.backbone))) for one in (source, adapted)]
+    if all(map(np.array_equal, *parts)):
+        return source_heads(samples, seed)
+    return paint(adapted, poses(samples, seed))
 
 
 @cache
@@ -196,7 +215,7 @@ def tested(style: str, samples: int, seed: int, workdir: Path) -> Tested:
         for seen in views(truth.poses)
     )
     apart = view_distance(*(embed_all(judge, images) for images in drawn))
-    return Tested(truth, source, before, distances, accuracy(judge, truth.embedded, truth.classes), apart, judge)
+    return Tested(truth, source, before, distances, accuracy(judge, truth.embedded, truth.classes), apart, judge, {})
 
 
 def views(chosen: Poses) -> Iterator[Poses]:
@@ -227,10 +246,13 @@ def measure(job: Job, setup: Setup) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(record.read_text())
         return found
     reference, directory, seconds = adapt(job, setup)
-    test = tested(job.style, setup.samples, VALIDATION * setup.validation, setup.workdir)
+    seed = VALIDATION * setup.validation
+    test = tested(job.style, setup.samples, seed, setup.workdir)
     adapted = load_adapted(test.source, directory)
-    after = generate(adapted, test.truth.poses)
-    sides = [embed_all(test.judge, generate(adapted, side).images) for side in views(test.truth.poses)]
+    heads = adapted_heads(adapted, setup.samples, seed)
+    after = generate(adapted, test.truth.poses, heads)
+    seen = [generate(adapted, side, heads[: VIEWED // BATCH]).images for side in views(test.truth.poses)]
+    sides = [embed_all(test.judge, images) for images in seen]
     result = {
         **job._asdict(),
         'seconds': seconds,
@@ -247,11 +269,14 @@ def compare(test: Tested, after: Samples, reference: Images) -> dict[str, Any]:
     """The numbers of one run; `reference` in [-1, 1], of the judge's resolution."""
     truth, before, judge = test.truth, test.before, test.judge
     embedded = embed_all(judge, after.images)
+    if (colours := reference.tobytes()) not in test.transfers:
+        transferred = embed_all(judge, reinhard(before.images, reference))
+        test.transfers[colours] = frechet(transferred, truth.domain)
     pasted = np.broadcast_to(embed_all(judge, reference[None]), embedded.shape)
     distances = {
         **test.frechet,
         'adapted': frechet(embedded, truth.domain),
-        'colour_transfer': frechet(embed_all(judge, reinhard(before.images, reference)), truth.domain),
+        'colour_transfer': test.transfers[colours],
         'pasted_reference': frechet(pasted, truth.domain),
     }
     seen = np.isfinite(truth.depth)
