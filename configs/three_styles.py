@@ -18,14 +18,14 @@ def get_config() -> config_dict.ConfigDict:
     config.references = {
         'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 4.0, 'istr': 0.5}},
         'ukiyoe': {'image': 'miniature/references/ukiyoe.png'},
-        'cartoon': {'image': 'miniature/references/cartoon.png', 'factors': {'dis': 0.5}},
+        'cartoon': {'image': 'miniature/references/cartoon.png', 'factors': {'dis': 0.0}},
     }
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.batch_size = 2
     config.source_samples = 64
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 20
+    config.phases.phase2.steps = 10
     config.phases.phase2.updates = 4  # rendering costs more than training G2
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles
