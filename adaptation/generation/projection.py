@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
+from adaptation.generation.sight import locate
 from adaptation.generation.volumes import Volume
 
 GRAZING = 0.2  # cosine between normal and view below which a view is not asked
@@ -50,14 +51,6 @@ def weigh(
     asked = np.flatnonzero(weight)
     weight[asked] *= _in_sight(points[asked], normals[asked], towards[asked], volume)
     return weight.astype(np.float32)
-
-
-def locate(points: Float[np.ndarray, 'P 3'], camera: Float[np.ndarray, '25']) -> Float[np.ndarray, 'P 2']:
-    """(u, v) of points in a camera's picture, in units of its side from the upper left corner."""
-    cam2world, intrinsics = camera[:16].reshape(4, 4), camera[16:].reshape(3, 3)
-    local = (points - cam2world[:3, 3]) @ cam2world[:3, :3]
-    homogeneous = local @ intrinsics.T
-    return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 def blend(
