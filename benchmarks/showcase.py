@@ -118,9 +118,7 @@ def _sized(path: Path, most: int) -> Iterator[Path]:
     print(f'{path}: {size / 1e6:.2f} MB')
 
 
-def _rows(
-    subjects: Sequence[Subject], seeds: tuple[int, ...], frames: int, progress: Progress
-) -> Iterator[np.ndarray]:
+def _rows(subjects: Sequence[Subject], seeds: tuple[int, ...], frames: int, progress: Progress) -> Iterator[np.ndarray]:
     films = [
         [
             film_frames(

@@ -109,9 +109,7 @@ def inflate(
     touching = empty[:-2, 1:-1].astype(int) + empty[2:, 1:-1] + empty[1:-1, :-2] + empty[1:-1, 2:]
     bounds = touching[silhouette].astype(np.float64)
     natural = sparse.diags_array(edges.sum(axis=1)) - edges
-    squared = spsolve(
-        (natural + sparse.diags_array(bounds + UNBOUNDED)).tocsc(), np.full(count, CURVATURE * pixel**2)
-    )
+    squared = spsolve((natural + sparse.diags_array(bounds + UNBOUNDED)).tocsc(), np.full(count, CURVATURE * pixel**2))
     rim = np.minimum(bounds, 1.0) if bounds.any() else np.ones(count)
     through = spsolve((natural * (stiffness / pixel) + sparse.diags_array(rim)).tocsc(), rim * depth[silhouette])
     back = np.zeros(silhouette.shape)

@@ -67,7 +67,9 @@ def _textured(mesh: Mesh, texture: Texture) -> Any:
     uv = texel / len(texture.pixels)
     uv[:, 1] = 1.0 - uv[:, 1]  # trimesh counts rows from below, and turns them again for glTF
     image = Image.fromarray(texture.pixels)
-    material = PBRMaterial(name='head', baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True)
+    material = PBRMaterial(
+        name='head', baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
+    )
     return trimesh.Trimesh(
         mesh.surface.vertices[vertex],
         faces,

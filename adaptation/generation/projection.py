@@ -2,7 +2,7 @@
 
 A point takes the colours of the views that see it: those that look at it squarely count most, and what lies behind
 something else, or at the rim of the head, not at all. Where no view sees it, it takes the field's own colour, which is
-first brought in line with the pictures (the super-resolution draws in other colours than the field); or, where the field
+first brought in line with the pictures: the super-resolution draws in other colours than the field. Or, where the field
 means nothing, the colours around are continued along the surface.
 
 V views, P points, F triangles, S side of a picture.

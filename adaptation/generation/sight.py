@@ -1,7 +1,7 @@
 """What the training cameras see of a density: where their rays meet the first surface, and what lies behind it.
 
-Nothing is known of what no camera of the generator's distribution ever saw. A point is seen through by a view if it lies
-before the first surface on its ray; it is behind as much as the view that sees deepest lets it be.
+Nothing is known of what no camera of the generator's distribution ever saw. A view sees through a point that lies before
+the first surface on its ray; otherwise the point is behind that surface, by its distance from it.
 
 R points of a side of a grid, s side of a depth map, P points, V views.
 """
@@ -48,9 +48,7 @@ def sight_cameras(camera: CameraConfig, reach: float) -> Float[np.ndarray, 'V 25
     return np.asarray(pose_cameras(outermost_poses(camera), wide))
 
 
-def trace(
-    extinction: Float[np.ndarray, 'R R R'], side: float, camera: Float[np.ndarray, '25'], reach: float
-) -> Sight:
+def trace(extinction: Float[np.ndarray, 'R R R'], side: float, camera: Float[np.ndarray, '25'], reach: float) -> Sight:
     """Where the rays of a camera meet the first surface inside of a sphere around the origin.
 
     Args:

@@ -33,9 +33,7 @@ def test_the_film_has_a_row_for_each_generator_and_a_column_for_each_seed(drawn:
     assert [path.name for path in tmp_path.iterdir()] == ['film.webp']
 
 
-def test_a_film_too_large_for_a_page_is_not_left(
-    drawn: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_film_too_large_for_a_page_is_not_left(drawn: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(showcase, 'MOST_FILM_BYTES', 100)
     with StopRequest() as stop, pytest.raises(showcase.TooLarge, match=r'film\.gif would have .*fewer --frames'):
         showcase.write_showcase_film(drawn, (3, 5), tmp_path / 'film.gif', 2, stop)

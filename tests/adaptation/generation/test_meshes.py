@@ -23,6 +23,7 @@ from adaptation.generation.volumes import MeshError, Volume, enclose
 from eg3d_jax.rays import rays
 
 RESOLUTION, RADIUS, TEXTURE = 48, 0.3, 128
+HEAD = 0.2  # radius of a ball in front of what no camera sees
 STEP = 1 / (RESOLUTION - 1)
 CAMERA = eg3d_jax.CameraConfig(pivot=(0.0, 0.0, 0.0), fov_degrees=26.4)
 
@@ -115,22 +116,19 @@ def test_nothing_dense_enough_is_told_with_the_densest():
         enclose(ball((0, 0, 0), RADIUS), 1.0, 9000.0, 0.88)
 
 
+@pytest.fixture(scope='module')
+def density() -> np.ndarray:
+    """A ball in front, and behind it, where no camera sees it, a spike that is joined to it and a blob."""
+    spike, blob = ball((0, 0, -0.21), 0.05), ball((0.03, 0.02, -0.3), 0.05)
+    return np.maximum(np.maximum(ball((0, 0, 0), HEAD), spike), blob)
+
+
+@pytest.fixture(scope='module')
+def closed(density: np.ndarray) -> Surface:
+    return extract(enclose(density, 1.0, 25.0, 0.88, sight_cameras(CAMERA, 0.44)))
+
+
 class TestTheUnseenSide:
-    """A ball in front, and behind it, where no camera sees it, a spike and a blob."""
-
-    RADIUS = 0.2
-
-    @pytest.fixture(scope='class')
-    def density(self) -> np.ndarray:
-        head = ball((0, 0, 0), self.RADIUS)
-        spike = ball((0, 0, -0.27), 0.03)  # in the shadow of the head, joined to it
-        blob = ball((0.03, 0.02, -0.3), 0.05)
-        return np.maximum(np.maximum(head, spike), blob)
-
-    @pytest.fixture(scope='class')
-    def closed(self, density: np.ndarray) -> Surface:
-        return extract(enclose(density, 1.0, 25.0, 0.88, sight_cameras(CAMERA, 0.44)))
-
     def test_raw_keeps_what_is_behind(self, density: np.ndarray):
         kept = extract(enclose(density, 1.0, 25.0, 0.88))
         assert kept.vertices[:, 2].min() < -0.32
@@ -139,14 +137,14 @@ class TestTheUnseenSide:
         assert closed.watertight
         # The coarse grid's step is 0.02, and the first surface is met up to a step late.
         distance = np.linalg.norm(closed.vertices, axis=1)
-        assert closed.vertices[:, 2].min() > -self.RADIUS - 0.03
-        np.testing.assert_allclose(distance, self.RADIUS, atol=0.035)
+        assert closed.vertices[:, 2].min() > -HEAD - 0.03
+        np.testing.assert_allclose(distance, HEAD, atol=0.035)
         shape = trimesh.Trimesh(closed.vertices, closed.faces, process=False)
-        assert shape.volume == pytest.approx(4 / 3 * np.pi * self.RADIUS**3, rel=0.15)
+        assert shape.volume == pytest.approx(4 / 3 * np.pi * HEAD**3, rel=0.15)
 
     def test_what_is_seen_keeps_its_place(self, closed: Surface):
         front = closed.vertices[:, 2] > 0.1
-        np.testing.assert_allclose(np.linalg.norm(closed.vertices[front], axis=1), self.RADIUS, atol=0.5 * STEP)
+        np.testing.assert_allclose(np.linalg.norm(closed.vertices[front], axis=1), HEAD, atol=0.5 * STEP)
 
     def test_a_disc_is_inflated_to_a_sphere(self):
         centre = np.arange(41) - 20.0
