@@ -1,7 +1,7 @@
 """What the training cameras see of a density: where their rays meet the first surface, and what lies behind it.
 
-Nothing is known of what no camera of the generator's distribution ever saw. A view sees through a point that lies before
-the first surface on its ray; otherwise the point is behind that surface, by its distance from it.
+Nothing is known of what no camera of the generator's distribution ever saw. A view sees through what lies before the
+first surface on a ray; what lies after it is behind that surface, by the distance from it.
 
 R points of a side of a grid, s side of a depth map, P points, V views.
 """
