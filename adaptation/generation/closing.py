@@ -103,8 +103,8 @@ def inflate(
     number = np.where(silhouette, np.cumsum(silhouette).reshape(silhouette.shape) - 1, -1)
     count = int(silhouette.sum())
     first, second = _joined(number)
-    edges = sparse.coo_array((np.ones(2 * len(first)), (np.append(first, second), np.append(second, first))))
-    edges.resize((count, count))
+    pairs = (np.append(first, second), np.append(second, first))
+    edges = sparse.coo_array((np.ones(2 * len(first)), pairs), shape=(count, count))
     empty = np.pad(within & ~silhouette, 1)
     touching = empty[:-2, 1:-1].astype(int) + empty[2:, 1:-1] + empty[1:-1, :-2] + empty[1:-1, 2:]
     bounds = touching[silhouette].astype(np.float64)
