@@ -175,6 +175,11 @@ def _add_meshes(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help=f"texels of the .glb's texture ({defaults.TEXTURE}); 0: vertex colours instead",
     )
+    add(
+        '--mesh-raw',
+        action='store_true',
+        help="the generator's density also where no training camera looked, instead of a smooth back",
+    )
 
 
 def _path(text: str) -> Path:

@@ -49,6 +49,7 @@ class Options:
     mesh_level: float
     mesh_crop: float
     mesh_texture: int
+    mesh_raw: bool
     batch: int | None
 
 
@@ -182,6 +183,7 @@ def _make_meshes(options: Options, subjects: list[Subject], stop: StopRequest) -
                     resolution=options.mesh_resolution,
                     level=options.mesh_level,
                     crop=options.mesh_crop,
+                    raw=options.mesh_raw,
                     texture_resolution=options.mesh_texture if 'glb' in options.mesh else 0,
                     camera=subject.camera,
                     batch_size=options.batch,

@@ -67,7 +67,9 @@ def _textured(mesh: Mesh, texture: Texture) -> Any:
     uv = texel / len(texture.pixels)
     uv[:, 1] = 1.0 - uv[:, 1]  # trimesh counts rows from below, and turns them again for glTF
     image = Image.fromarray(texture.pixels)
-    material = PBRMaterial(name='head', baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0)
+    material = PBRMaterial(
+        name='head', baseColorTexture=image, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
+    )
     return trimesh.Trimesh(
         mesh.surface.vertices[vertex],
         faces,
@@ -80,7 +82,7 @@ def _textured(mesh: Mesh, texture: Texture) -> Any:
 def _unlit(tree: dict[str, Any]) -> None:
     """Marks every material as unlit; a mesh with vertex colours gets one to mark."""
     if not tree.get('materials'):
-        tree['materials'] = [{'pbrMetallicRoughness': {'metallicFactor': 0.0}}]
+        tree['materials'] = [{'pbrMetallicRoughness': {'metallicFactor': 0.0}, 'doubleSided': True}]
         for primitive in (part for mesh in tree['meshes'] for part in mesh['primitives']):
             primitive['material'] = 0
     for material in tree['materials']:

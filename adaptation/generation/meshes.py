@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, UInt8
 
 from adaptation.generation import rendering
 from adaptation.generation.defaults import CROP, LEVEL, TEXTURE, TRUNCATION
-from adaptation.generation.poses import baking_poses, pose_cameras
-from adaptation.generation.projection import View, blend, weigh
+from adaptation.generation.poses import baking_poses, pose_cameras, sees_all_around
+from adaptation.generation.projection import View, blend, continue_colours, gather, weigh
+from adaptation.generation.sight import sight_cameras
 from adaptation.generation.surfaces import Surface, extract
 from adaptation.generation.textures import cover, fill
 from adaptation.generation.unwrapping import Unwrapped, unwrap
@@ -62,6 +63,7 @@ def mesh(
     resolution: int | None = None,
     level: float = LEVEL,
     crop: float = CROP,
+    raw: bool = False,
     texture_resolution: int = TEXTURE,
     camera: CameraConfig | None = None,
     batch_size: int | None = None,
@@ -76,6 +78,9 @@ def mesh(
         resolution: grid points of a side for marching cubes; None: two a texel of the planes, at most 256.
         level: density of the surface, in 1 / world unit.
         crop: radius of the sphere outside of which everything is background, in halves of the box's side.
+        raw: the density and the field's colours are believed where no training camera looked. Otherwise that side is
+            closed and its colours are continued from what is seen; see `closing`. Of a generator whose cameras went
+            all the way around, nothing is closed.
         texture_resolution: texels of a side; 0: no texture, vertex colours alone.
         camera: radius, pivot and field of view of the views that are projected; None: the generator's own.
         batch_size: views at a time; None: what fits into the memory.
@@ -90,9 +95,11 @@ def mesh(
     planes = rendering.paint(generator, ws)
     density = sample_density(generator, planes, resolution, tick)
     try:
-        volume = enclose(density, generator.config.rendering.box_warp, level, crop)
+        side = generator.config.rendering.box_warp
+        believed = raw or sees_all_around(camera)
+        volume = enclose(density, side, level, crop, None if believed else sight_cameras(camera, crop * side / 2))
         surface = extract(volume)
-        field = _field_colours(generator, planes, surface.vertices)
+        field = _field_colours(generator, planes, surface.vertices) if believed else None
         tick()
         views = _views(generator, ws, camera, batch_size or rendering.fitting_batch(generator.config), tick)
         colours, texture = colour(surface, volume, field, views, texture_resolution, tick)
@@ -110,7 +117,7 @@ def steps(generator: TriPlaneGenerator, resolution: int | None = None, camera: C
 def colour(
     surface: Surface,
     volume: Volume,
-    field: Float[np.ndarray, 'P 3'],
+    field: Float[np.ndarray, 'P 3'] | None,
     views: list[View],
     texture_resolution: int,
     tick: Callable[[], None] = lambda: None,
@@ -118,10 +125,12 @@ def colour(
     """Colours of the vertices, and a texture, from views of the surface.
 
     Args:
-        field: colours of the vertices in [0, 1] where no view sees them.
+        field: colours of the vertices in [0, 1] where no view sees them; None: those around are continued.
         texture_resolution: 0: no texture.
     """
     weights = np.stack([weigh(surface.vertices, surface.normals, view, volume) for view in views])
+    if field is None:
+        field = continue_colours(surface.faces, *gather(surface.vertices, weights, views))
     colours = _bytes(blend(surface.vertices, weights, views, field))
     tick()
     texture = None

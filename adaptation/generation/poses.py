@@ -15,6 +15,7 @@ from eg3d_jax import CameraConfig, cameras
 PITCH_SHARE = 0.4  # of a film's turn: how far it rises and sinks
 BAKING_REACH = 2.0  # standard deviations of the training poses: what lies beyond, the generator has hardly drawn
 BAKING_TURNS = 12  # views of an object that is seen from all around
+OUTERMOST = 8  # views around the border of the training poses
 
 Poses = Float[np.ndarray, 'N 2']
 
@@ -48,6 +49,15 @@ def baking_poses(camera: CameraConfig) -> Float[np.ndarray, 'V 2']:
     turn = BAKING_REACH * camera.yaw_std
     turned = [(yaw + share * turn, pitch) for share in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     return np.asarray([*turned, (yaw, _within_poles(pitch + rise)), (yaw, _within_poles(pitch - rise))])
+
+
+def outermost_poses(camera: CameraConfig) -> Float[np.ndarray, 'V 2']:
+    """The middle pose, then poses on the ellipse around it within which the generator can draw well."""
+    reach = BAKING_REACH if camera.distribution == 'gaussian' else 1.0
+    phase = 2.0 * math.pi * np.arange(OUTERMOST) / OUTERMOST
+    turns = camera.yaw_mean + reach * camera.yaw_std * np.append(0.0, np.cos(phase))
+    rise = camera.pitch_mean + reach * camera.pitch_std * np.append(0.0, np.sin(phase))
+    return np.stack([turns, _within_poles(rise)], axis=1)
 
 
 def pose_cameras(poses: Poses, camera: CameraConfig) -> Float[Array, 'N 25']:

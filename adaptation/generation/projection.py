@@ -2,17 +2,20 @@
 
 A point takes the colours of the views that see it: those that look at it squarely count most, and what lies behind
 something else, or at the rim of the head, not at all. Where no view sees it, it takes the field's own colour, which is
-first brought in line with the pictures: the super-resolution draws in other colours than the field.
+first brought in line with the pictures: the super-resolution draws in other colours than the field. Or, where the field
+means nothing, the colours around are continued along the surface.
 
-V views, P points, S side of a picture.
+V views, P points, F triangles, S side of a picture.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from scipy import ndimage
+from jaxtyping import Float, Int
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import spsolve
 
+from adaptation.generation.sight import locate
 from adaptation.generation.volumes import Volume
 
 GRAZING = 0.2  # cosine between normal and view below which a view is not asked
@@ -21,6 +24,7 @@ FIELD_WEIGHT = 0.02  # of the field's colour beside the views', so that these fa
 LIFT = 2.0  # grid steps above the surface at which looking towards the camera begins
 MARCH = 1.0  # grid steps between two looks
 EDGE = 0.04  # of a picture's side: within it, its weight falls to nothing
+STIFFNESS = 0.01  # how much a difference between neighbouring points counts beside what a view says of one
 RIDGE = 1e-4  # how much the correction of the field's colours keeps to leaving them alone, against a seen point's 1
 
 
@@ -52,14 +56,6 @@ def weigh(
     return weight.astype(np.float32)
 
 
-def locate(points: Float[np.ndarray, 'P 3'], camera: Float[np.ndarray, '25']) -> Float[np.ndarray, 'P 2']:
-    """(u, v) of points in a camera's picture, in units of its side from the upper left corner."""
-    cam2world, intrinsics = camera[:16].reshape(4, 4), camera[16:].reshape(3, 3)
-    local = (points - cam2world[:3, 3]) @ cam2world[:3, :3]
-    homogeneous = local @ intrinsics.T
-    return homogeneous[:, :2] / homogeneous[:, 2:]
-
-
 def blend(
     points: Float[np.ndarray, 'P 3'],
     weights: Float[np.ndarray, 'V P'],
@@ -72,6 +68,15 @@ def blend(
         weights: of each view, see `weigh`.
         field: the field's own colours, in [0, 1].
     """
+    summed, total = gather(points, weights, views)
+    own = _in_line(field, summed / np.maximum(total, 1e-12), total[:, 0])
+    return np.clip((summed + FIELD_WEIGHT * own) / (total + FIELD_WEIGHT), 0.0, 1.0)
+
+
+def gather(
+    points: Float[np.ndarray, 'P 3'], weights: Float[np.ndarray, 'V P'], views: list[View]
+) -> tuple[Float[np.ndarray, 'P 3'], Float[np.ndarray, 'P 1']]:
+    """(sum of the views' colours times their weights, sum of the weights)."""
     total = np.zeros((len(points), 1), np.float32)
     summed = np.zeros((len(points), 3), np.float32)
     for weight, view in zip(weights, views, strict=True):
@@ -81,8 +86,27 @@ def blend(
         colour = [ndimage.map_coordinates(view.image[..., c], [row, column], order=1, mode='nearest') for c in range(3)]
         summed[seen] += weight[seen, None] * np.stack(colour, axis=1)
         total[seen] += weight[seen, None]
-    own = _in_line(field, summed / np.maximum(total, 1e-12), total[:, 0])
-    return np.clip((summed + FIELD_WEIGHT * own) / (total + FIELD_WEIGHT), 0.0, 1.0)
+    return summed, total
+
+
+def continue_colours(
+    faces: Int[np.ndarray, 'F 3'], summed: Float[np.ndarray, 'P 3'], total: Float[np.ndarray, 'P 1']
+) -> Float[np.ndarray, 'P 3']:
+    """Colours in [0, 1] of a surface's vertices: where views see them, about what these say; elsewhere harmonic, each
+    the mean of its neighbours.
+
+    Args:
+        summed, total: what `gather` returns for the vertices.
+    """
+    count = len(summed)
+    sides = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)  # F 3 2 -> (F 3) 2
+    edges = sparse.coo_array((np.full(len(sides), STIFFNESS), sides.T), shape=(count, count))
+    edges = edges + edges.T  # each edge is there twice, once from either triangle
+    seen = total[:, 0].astype(np.float64) + RIDGE**2  # what no view reaches takes the mean of all
+    mean = summed.sum(axis=0) / max(float(total.sum()), 1e-12)
+    matrix = (sparse.diags_array(edges.sum(axis=1) + seen) - edges).tocsc()
+    solved = spsolve(matrix, summed.astype(np.float64) + RIDGE**2 * mean, permc_spec='MMD_AT_PLUS_A')
+    return np.clip(solved, 0.0, 1.0).astype(np.float32)
 
 
 def _in_sight(

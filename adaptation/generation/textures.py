@@ -34,14 +34,8 @@ def cover(unwrapped: Unwrapped, resolution: int) -> Coverage:
     corners = unwrapped.texel[unwrapped.faces].astype(np.float64)  # [F, 3, 2]
     face = np.full((resolution, resolution), -1, np.int32)
     share = np.zeros((resolution, resolution, 3), np.float32)
-    for part, column, row in _candidates(corners, resolution):
-        a, b, c = (corners[part, i] for i in range(3))
-        point = np.stack([column, row], axis=1) + 0.5
-        area = _cross(b - a, c - a)
-        area = np.where(area == 0, np.inf, area)
-        weight = np.stack([_cross(b - point, c - point), _cross(c - point, a - point)], axis=1) / area[:, None]
-        weight = np.concatenate([weight, 1.0 - weight.sum(axis=1, keepdims=True)], axis=1)
-        inside = (weight >= INSIDE).all(axis=1) & np.isfinite(area)
+    for part, column, row in candidates(corners, resolution):
+        weight, inside = barycentric(corners[part], column, row)
         face[row[inside], column[inside]] = part[inside]
         share[row[inside], column[inside]] = weight[inside]
     rows, columns = np.nonzero(face >= 0)
@@ -60,7 +54,7 @@ def fill(coverage: Coverage, colours: Float[np.ndarray, 'K C'], resolution: int)
     return texture[nearest[0], nearest[1]]
 
 
-def _candidates(
+def candidates(
     corners: Float[np.ndarray, 'F 3 2'], resolution: int
 ) -> Iterator[tuple[Int[np.ndarray, 'Q'], Int[np.ndarray, 'Q'], Int[np.ndarray, 'Q']]]:
     """(triangle, column, row) of all texels in the triangles' bounding rectangles, some triangles at a time."""
@@ -78,6 +72,19 @@ def _candidates(
         column, row = within % sizes[part, 0], within // sizes[part, 0]
         yield part, lowest[part, 0] + column, lowest[part, 1] + row
         start = stop
+
+
+def barycentric(
+    corners: Float[np.ndarray, 'Q 3 2'], column: Int[np.ndarray, 'Q'], row: Int[np.ndarray, 'Q']
+) -> tuple[Float[np.ndarray, 'Q 3'], Bool[np.ndarray, 'Q']]:
+    """(shares of the triangles' corners at the texels' centres, whether these lie inside)."""
+    a, b, c = (corners[:, i] for i in range(3))
+    point = np.stack([column, row], axis=1) + 0.5
+    area = _cross(b - a, c - a)
+    area = np.where(area == 0, np.inf, area)
+    weight = np.stack([_cross(b - point, c - point), _cross(c - point, a - point)], axis=1) / area[:, None]
+    weight = np.concatenate([weight, 1.0 - weight.sum(axis=1, keepdims=True)], axis=1)
+    return weight, (weight >= INSIDE).all(axis=1) & np.isfinite(area)
 
 
 def _cross(first: Float[np.ndarray, 'Q 2'], second: Float[np.ndarray, 'Q 2']) -> Float[np.ndarray, 'Q']:

@@ -3,7 +3,7 @@
 A generator fills its whole box: around the head is a background (the miniature's is a coloured shell, a photograph's
 whatever stood behind). What counts as the head is the largest connected piece of what is denser than the level and lies
 inside of a sphere around the box's middle; cavities inside of it are filled, and the steps that the planes' texels
-leave are smoothed.
+leave are smoothed. Where no camera saw it, it is closed as `closing` says.
 
 R points of a side of the grid, ordered [x, y, z]; P points.
 """
@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from scipy import ndimage
 
 from adaptation.errors import AdaptationError
+from adaptation.generation.closing import close
 from adaptation.generation.defaults import LARGEST_DEFAULT_GRID
 from eg3d_jax import TriPlaneGenerator, sample_planes
 from eg3d_jax.volume_rendering import DENSITY_SHIFT
@@ -86,7 +87,13 @@ def query(generator: TriPlaneGenerator, planes: Array, points: Array) -> tuple[A
     return colours[..., :3], density
 
 
-def enclose(density: Float[np.ndarray, 'R R R'], side: float, level: float, crop: float) -> Volume:
+def enclose(
+    density: Float[np.ndarray, 'R R R'],
+    side: float,
+    level: float,
+    crop: float,
+    cameras: Float[np.ndarray, 'V 25'] | None = None,
+) -> Volume:
     """The head's volume; see the top of this file.
 
     Args:
@@ -94,6 +101,7 @@ def enclose(density: Float[np.ndarray, 'R R R'], side: float, level: float, crop
         side: of the cube, in world units.
         level: density of the surface after the activation, in 1 / world unit.
         crop: radius of the sphere, in halves of the side; above 1, the faces of the cube cut as well.
+        cameras: what they do not see is closed; see `closing.close`. None: the density is believed everywhere.
 
     Raises:
         MeshError: nothing in there is denser than the level.
@@ -108,7 +116,10 @@ def enclose(density: Float[np.ndarray, 'R R R'], side: float, level: float, crop
     inside = np.minimum(crop - radius, 1.0 - INSET * step - farthest) / step
     spread = max(float(np.std(density)), np.finfo(np.float32).tiny)
     field = np.clip(np.minimum((density - raw_level) / spread, inside), -1.0, 1.0).astype(np.float32)
-    field = ndimage.gaussian_filter(field, SMOOTHING, mode='nearest')
+    if cameras is not None:
+        extinction = np.logaddexp(0.0, density + DENSITY_SHIFT).astype(np.float32)
+        field = np.clip(np.minimum(close(field, extinction, side, crop, cameras), inside), -1.0, 1.0)
+    field = ndimage.gaussian_filter(field.astype(np.float32), SMOOTHING, mode='nearest')
     if not (field > 0).any():
         densest = float(np.logaddexp(0.0, density[inside > 0].max(initial=-np.inf) + DENSITY_SHIFT))
         raise MeshError(

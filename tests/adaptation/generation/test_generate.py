@@ -14,6 +14,7 @@ from PIL import Image
 
 import eg3d_jax
 from adaptation.adapter import save_adapter
+from adaptation.errors import AdaptationError
 from adaptation.generate import main
 from adaptation.generation import jobs, subjects
 from adaptation.generation.pictures import read_description, save_png
@@ -69,6 +70,19 @@ def test_everything_at_once(command: Command, tmp_path: Path, tiny_generator: Ge
 
 
 KINDS = ('', '_depth', '_depth_picture')
+
+
+def test_a_raw_mesh(command: Command, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def mesh(*_: object, raw: bool, **__: object) -> None:
+        asked.append(raw)
+        raise AdaptationError('that is all')
+
+    monkeypatch.setattr(jobs.meshes, 'mesh', mesh)
+    for flags in ([], ['--mesh-raw']):
+        assert command('--no-pictures', '--seeds=0', '--mesh=ply', *flags) == 1
+    assert asked == [False, True]
 
 
 def test_a_generator_alone(tiny_files: Path, tmp_path: Path):

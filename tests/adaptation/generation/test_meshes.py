@@ -9,10 +9,13 @@ import pytest
 import trimesh
 
 import eg3d_jax
+from adaptation.generation.closing import inflate
 from adaptation.generation.mesh_files import save_mesh
+from adaptation.generation.mesh_pictures import draw_mesh
 from adaptation.generation.meshes import Mesh, colour
 from adaptation.generation.poses import baking_poses, pose_cameras
-from adaptation.generation.projection import View, weigh
+from adaptation.generation.projection import View, continue_colours, weigh
+from adaptation.generation.sight import sight_cameras
 from adaptation.generation.surfaces import Surface, extract
 from adaptation.generation.textures import cover
 from adaptation.generation.unwrapping import unwrap
@@ -20,6 +23,7 @@ from adaptation.generation.volumes import MeshError, Volume, enclose
 from eg3d_jax.rays import rays
 
 RESOLUTION, RADIUS, TEXTURE = 48, 0.3, 128
+HEAD = 0.2  # radius of a ball in front of what no camera sees
 STEP = 1 / (RESOLUTION - 1)
 CAMERA = eg3d_jax.CameraConfig(pivot=(0.0, 0.0, 0.0), fov_degrees=26.4)
 
@@ -112,6 +116,85 @@ def test_nothing_dense_enough_is_told_with_the_densest():
         enclose(ball((0, 0, 0), RADIUS), 1.0, 9000.0, 0.88)
 
 
+@pytest.fixture(scope='module')
+def density() -> np.ndarray:
+    """A ball in front, and behind it, where no camera sees it, a spike that is joined to it and a blob."""
+    spike, blob = ball((0, 0, -0.21), 0.05), ball((0.03, 0.02, -0.3), 0.05)
+    return np.maximum(np.maximum(ball((0, 0, 0), HEAD), spike), blob)
+
+
+@pytest.fixture(scope='module')
+def closed(density: np.ndarray) -> Surface:
+    return extract(enclose(density, 1.0, 25.0, 0.88, sight_cameras(CAMERA, 0.44)))
+
+
+class TestTheUnseenSide:
+    def test_raw_keeps_what_is_behind(self, density: np.ndarray):
+        kept = extract(enclose(density, 1.0, 25.0, 0.88))
+        assert kept.vertices[:, 2].min() < -0.32
+
+    def test_it_is_closed_to_a_ball(self, closed: Surface):
+        assert closed.watertight
+        # The coarse grid's step is 0.02, and the first surface is met up to a step late.
+        distance = np.linalg.norm(closed.vertices, axis=1)
+        assert closed.vertices[:, 2].min() > -HEAD - 0.03
+        np.testing.assert_allclose(distance, HEAD, atol=0.035)
+        shape = trimesh.Trimesh(closed.vertices, closed.faces, process=False)
+        assert shape.volume == pytest.approx(4 / 3 * np.pi * HEAD**3, rel=0.15)
+
+    def test_what_is_seen_keeps_its_place(self, closed: Surface):
+        front = closed.vertices[:, 2] > 0.1
+        np.testing.assert_allclose(np.linalg.norm(closed.vertices[front], axis=1), HEAD, atol=0.5 * STEP)
+
+    def test_a_disc_is_inflated_to_a_sphere(self):
+        centre = np.arange(41) - 20.0
+        squared = centre[:, None] ** 2 + centre**2
+        disc = squared < 15.5**2
+        back = inflate(np.full((41, 41), 2.0), disc, np.ones((41, 41), bool), 0.01, 0.1)
+        inner = squared < 13**2
+        expected = 2.0 + 0.01 * np.sqrt(np.maximum(15.5**2 - squared, 0))
+        np.testing.assert_allclose(back[inner], expected[inner], atol=0.01)  # a pixel, as the rim is
+        assert not back[~disc].any()
+
+    def test_a_silhouette_that_the_crop_cuts_stays_thick_there(self):
+        strip = np.zeros((41, 41), bool)
+        strip[:, 15:26] = True
+        within = np.ones((41, 41), bool)
+        above = (np.arange(41) < 30)[:, None]
+        back = inflate(np.full((41, 41), 2.0), strip & above, within & above, 0.01, 0.1)
+        cut = inflate(np.full((41, 41), 2.0), strip & above, within, 0.01, 0.1)
+        assert cut[29, 20] - 2.0 < 0.7 * (cut[15, 20] - 2.0)  # an end that is seen is round
+        np.testing.assert_allclose(back[29], back[20], atol=2e-3)  # one that is not goes on
+
+    def test_colours_are_continued(self, surface: Surface):
+        seen = (surface.vertices[:, 2] > 0).astype(np.float32)[:, None]
+        colour = np.where(surface.vertices[:, :1] > 0, [[0.9, 0.5, 0.1]], [[0.1, 0.5, 0.9]]).astype(np.float32)
+        continued = continue_colours(surface.faces, colour * seen, seen)
+        behind = surface.vertices[:, 2] < -0.8 * RADIUS
+        np.testing.assert_allclose(continued[:, 1], 0.5, atol=1e-3)
+        np.testing.assert_allclose(continued[behind].mean(axis=0), 0.5, atol=0.05)
+        sides = surface.vertices[behind][:, 0] > 0
+        assert continued[behind][sides, 0].mean() > continued[behind][~sides, 0].mean() + 0.02
+        front = surface.vertices[:, 2] > 0.5 * RADIUS
+        away = np.abs(surface.vertices[:, 0]) > 0.3 * RADIUS
+        np.testing.assert_allclose(continued[front & away], colour[front & away], atol=0.02)
+
+
+def test_a_picture_of_a_mesh_shows_its_near_side(mesh: Mesh):
+    camera = np.asarray(pose_cameras(np.zeros((1, 2), np.float32), CAMERA))[0]
+    for made in (mesh, mesh._replace(texture=None)):
+        picture = draw_mesh(made, camera, 64).astype(int)
+        assert (picture[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
+        # 0.9 world units are 64 pixels; the column is +x, the row -y, and the ball's nearest point faces the camera.
+        for column, row in ((32, 32), (45, 32), (32, 20)):
+            x, y = (column + 0.5 - 32) * 0.9 / 64 * 0.9, -(row + 0.5 - 32) * 0.9 / 64 * 0.9  # 0.3 nearer of 2.7
+            direction = np.array([x, y, np.sqrt(RADIUS**2 - x**2 - y**2)]) / RADIUS
+            np.testing.assert_allclose(picture[row, column], 255 * paint(direction), atol=14)
+    clay = draw_mesh(mesh, camera, 64, clay=True)
+    assert (clay[..., 0] == clay[..., 2]).all()
+    assert int(clay[20, 42, 0]) > int(clay[44, 22, 0]) + 40  # the lamp is above, to the right
+
+
 def test_unwrapped_triangles_share_no_texel(surface: Surface):
     flat = unwrap(surface.vertices, surface.faces, TEXTURE)
     np.testing.assert_array_equal(flat.vertex[flat.faces], surface.faces)
@@ -188,6 +271,36 @@ class TestFiles:
             assert primitive['attributes'].keys() == {'POSITION', 'NORMAL'} | colours
             place = tree['accessors'][primitive['attributes']['POSITION']]
             np.testing.assert_allclose([place['min'], place['max']], [[-RADIUS] * 3, [RADIUS] * 3], atol=STEP)
+            (material,) = tree['materials']
+            assert material['pbrMetallicRoughness']['metallicFactor'] == 0
+            assert material['doubleSided']
+
+    def test_every_accessor_of_a_glb_lies_within_its_file(self, mesh: Mesh, tmp_path: Path):
+        save_mesh(mesh, tmp_path / 'head.glb')
+        tree, binary = read_glb(tmp_path / 'head.glb')
+        (buffer,) = tree['buffers']
+        assert buffer['byteLength'] <= len(binary)
+        parts = {'SCALAR': 1, 'VEC2': 2, 'VEC3': 3}
+        arrays = []
+        for accessor in tree['accessors']:
+            view = tree['bufferViews'][accessor['bufferView']]
+            kind = {5126: '<f4', 5125: '<u4'}[accessor['componentType']]
+            size = accessor['count'] * parts[accessor['type']]
+            assert size * 4 <= view['byteLength']
+            assert view['byteOffset'] + view['byteLength'] <= buffer['byteLength']
+            assert view['byteOffset'] % 4 == 0
+            arrays.append(np.frombuffer(binary, kind, size, view['byteOffset']).reshape(accessor['count'], -1))
+        (primitive,) = tree['meshes'][0]['primitives']
+        attributes = {name: arrays[index] for name, index in primitive['attributes'].items()}
+        assert len({len(array) for array in attributes.values()}) == 1
+        assert arrays[primitive['indices']].max() == len(attributes['POSITION']) - 1
+        assert attributes['TEXCOORD_0'].min() >= 0
+        assert attributes['TEXCOORD_0'].max() <= 1
+        np.testing.assert_allclose(np.linalg.norm(attributes['NORMAL'], axis=1), 1.0, atol=1e-3)
+        (image,) = tree['images']
+        assert image['mimeType'] == 'image/png'
+        view = tree['bufferViews'][image['bufferView']]
+        assert binary[view['byteOffset'] :][:8] == b'\x89PNG\r\n\x1a\n'
 
     def test_another_ending_is_refused(self, mesh: Mesh, tmp_path: Path):
         with pytest.raises(ValueError, match=r'must end in \.ply or \.glb'):
