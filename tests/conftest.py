@@ -29,7 +29,7 @@ def optimised() -> Iterator[None]:
     """For modules whose programs run so long that optimising them pays; elsewhere, compiling is most of the time."""
     import jax
 
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values['jax_disable_most_optimizations']
     jax.config.update('jax_disable_most_optimizations', False)
     yield
     jax.config.update('jax_disable_most_optimizations', before)
