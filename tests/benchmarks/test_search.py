@@ -1,5 +1,6 @@
 """The search redraws what it says, and its space holds the shipped configs."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,21 @@ import numpy as np
 import pytest
 
 from adaptation.config import read_config
+from benchmarks import search
 from benchmarks.miniature import STYLES, Job, Setup, config_of
-from benchmarks.search import LARGEST_COST, REDRAWN, SPACE, _kept, changes, cost, distance, redraw, shipped, table
+from benchmarks.search import (
+    LARGEST_COST,
+    REDRAWN,
+    SPACE,
+    _kept,
+    changes,
+    cost,
+    distance,
+    outcome,
+    redraw,
+    shipped,
+    table,
+)
 
 
 @pytest.mark.parametrize('style', STYLES)
@@ -33,6 +47,7 @@ def test_a_new_trial_differs_from_the_best_in_a_few_settings_and_from_all_others
 
 def trial(number: int, frechet: float, diversity: float, colour_error: float = 2.0) -> dict[str, Any]:
     numbers = {
+        'references': 1,
         'frechet': frechet,
         'colour_error': colour_error,
         'diversity': diversity,
@@ -63,3 +78,23 @@ def test_a_costly_trial_is_no_candidate():
     dear['settings'] = {**dear['settings'], 'steps 1': '100', 'steps 2': '20 x 8'}
     assert cost(dear['settings']) == 180.0 > LARGEST_COST
     assert min([trial(0, 40.0, 0.7), dear], key=distance)['trial'] == 0
+
+
+def test_the_outcome_is_of_the_trials_that_most_references_tell_of():
+    trials = [trial(0, 10.0, 0.8), trial(1, 30.0, 0.8), trial(2, 20.0, 0.8)]
+    for near in trials[1:]:
+        near['references'] = 2
+    assert outcome(trials)['trial'] == 2
+
+
+def test_what_one_reference_does_not_tell_apart_is_measured_on_all(monkeypatch: pytest.MonkeyPatch):
+    measured = {0: 30.0, 1: 25.0, 3: 28.0}
+
+    def again(style: str, number: int, point: Any, options: Any, references: int) -> dict[str, Any]:
+        return {**trial(number, measured[number], 0.8), 'style': style, 'settings': point, 'references': references}
+
+    monkeypatch.setattr(search, 'attempt', again)
+    trials = [trial(0, 20.0, 0.8), trial(1, 20.5, 0.8), trial(2, 22.0, 0.8), trial(3, 40.0, 0.8)]
+    decided = search.decide(trials, argparse.Namespace(trials=3))  # the last one is a proposed one
+    assert [one['references'] for one in decided] == [2, 2, 1, 2]
+    assert outcome(decided)['trial'] == 1
