@@ -227,7 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
         f'adapting in all): each trial adapts to one validation reference, or to both, and draws '
         f'{options.samples} samples of validation heads; what is searched and what is minimised, '
         f'`benchmarks/search.py` says. The outcome of a style is in bold. One seed: differences of a few percent '
-        f'are noise.\n\n{table(trials)}\n'
+        f'are noise. Of the print, the '
+        f"proposed trial ships, the last: the judge is farther, but its skins are pale, as a print's are, where the "
+        f'other trials turn them green.\n\n{table(trials)}\n'
     )
     write_records(options.output, text, trials)
     return 0

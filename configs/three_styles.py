@@ -17,7 +17,7 @@ def get_config() -> config_dict.ConfigDict:
     config = default_config()
     config.references = {
         'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 4.0, 'istr': 0.5}},
-        'ukiyoe': {'image': 'miniature/references/ukiyoe.png'},
+        'ukiyoe': {'image': 'miniature/references/ukiyoe.png', 'factors': {'dis': 8.0}},
         'cartoon': {'image': 'miniature/references/cartoon.png', 'factors': {'dis': 0.0}},
     }
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
