@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from adaptation.config import read_config
-from benchmarks.miniature import Job, Setup, accuracy, config_of, flat, jobs, table, view_distance
+from benchmarks.miniature import Job, Setup, accuracy, colour_error, config_of, flat, jobs, table, view_distance
 from miniature.judge import Judge, JudgeConfig
 from miniature.references import HEADS, VALIDATION_HEADS
 
@@ -61,8 +61,8 @@ def test_accuracy_counts_right_readings_and_leaves_colours_out():
 
 
 def record(style: str, adapted: float) -> dict[str, Any]:
-    names = ('fall', 'diversity', 'psnr', 'ssim', 'perceptual', 'attributes', 'attributes_of_truth')
-    names += ('depth_error', 'depth_change', 'views', 'views_of_truth', 'seconds')
+    names = ('fall', 'diversity', 'psnr', 'ssim', 'perceptual', 'colour_error')
+    names += ('attributes', 'attributes_of_truth', 'depth_error', 'depth_change', 'views', 'views_of_truth', 'seconds')
     distances = dict.fromkeys(('source', 'colour_transfer', 'pasted_reference', 'floor'), 50.0)
     return {'style': style, 'seed': 0, 'frechet': {**distances, 'adapted': adapted}, **dict.fromkeys(names, 0.25)}
 
@@ -74,3 +74,11 @@ def test_the_table_has_means_and_deviations_of_each_style():
     assert lines[0] == '| | sketch | cartoon |'
     assert '| Fréchet distance: Adapted | 15.0 ± 5.0 | 7.0 ± 0.0 |' in lines
     assert '| Fall | 25% ± 0% | 25% ± 0% |' in lines
+
+
+def test_the_colour_error_minds_colour_and_not_lightness():
+    grey = np.zeros((1, 8, 8, 3), np.float32)
+    assert colour_error(grey, grey + 0.5) == pytest.approx(0.0, abs=1e-2)  # both are grey, to CIELAB's own rounding
+    red = grey.copy()
+    red[..., 0] = 0.8
+    assert colour_error(grey, red) > 20.0
