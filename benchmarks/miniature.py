@@ -386,13 +386,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     setup = Setup(options.workdir, options.samples, options.validation, tuple(options.set))
     every = jobs(options.styles, options.references, options.seeds, options.validation)
+    found = sum((setup.directory(job) / 'record.json').exists() for job in every)
     started = time.perf_counter()
     records = measure_all(every, setup, options.processes)
     minutes = (time.perf_counter() - started) / 60
     command = command_line('benchmarks.miniature', arguments)
     text = (
         f'# The miniature benchmark\n\nWritten by `{command}`: {len(records)} adaptations, {options.samples} '
-        f'samples each, in {minutes:.0f} minutes on {options.processes} processes ({machine()}). Means ± deviations '
+        f'samples each; {len(records) - found} of them done in {minutes:.0f} minutes, the others found, on {options.processes} processes ({machine()}). Means ± deviations '
         f'over the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
     )
     write_records(options.output, text, records)
