@@ -393,7 +393,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = command_line('benchmarks.miniature', arguments)
     text = (
         f'# The miniature benchmark\n\nWritten by `{command}`: {len(records)} adaptations, {options.samples} '
-        f'samples each; {len(records) - found} of them done in {minutes:.0f} minutes, the others found, on {options.processes} processes ({machine()}). Means ± deviations '
+        f'samples each; {len(records) - found} of them done in {minutes:.0f} minutes, the others found, on '
+        f'{options.processes} processes ({machine()}). Means ± deviations '
         f'over the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
     )
     write_records(options.output, text, records)
