@@ -68,7 +68,7 @@ def load_leaves(
     try:
         code = chosen_code(domain, domains)
     except DomainError as error:
-        raise AdapterError(f'{_directory(adapter)}: {error}') from None
+        raise AdapterError(f'{adapter_directory(adapter)}: {error}') from None
     return leaves if code is None else domain_leaves(leaves, jnp.asarray(code))
 
 
@@ -92,18 +92,19 @@ def load_domains(generator: TriPlaneGenerator, adapter: str | Path) -> tuple[dic
     """
     leaves, domains = _load(generator, adapter)
     if not domains:
-        raise AdapterError(f'{_directory(adapter)} holds one style alone: name an adapter of several domains.')
+        raise AdapterError(f'{adapter_directory(adapter)} holds one style alone: name an adapter of several domains.')
     return leaves, domains
 
 
-def _directory(adapter: str | Path) -> Path:
+def adapter_directory(adapter: str | Path) -> Path:
+    """The directory of an adapter, which is named by itself or by its weights file."""
     path = Path(adapter)
     return path.parent if path.suffix == '.safetensors' else path
 
 
 def _load(generator: TriPlaneGenerator, adapter: str | Path) -> tuple[dict[str, Array], tuple[str, ...]]:
     """What the weights file holds, checked, and the names of the domains; none: there is one style."""
-    directory = _directory(adapter)
+    directory = adapter_directory(adapter)
     info = _read_info(directory / INFO_FILE)
     _check_source(directory, info, generator)
     domains = tuple(info['domains']) if info['format'] == DOMAINS_FORMAT else ()

@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _domain(arguments: Sequence[str]) -> None:
     flags = _parse(arguments)
 
-    from adaptation.generation.subjects import source_subject  # only now: it imports JAX
-    from adaptation.provenance import adapter_directory, generator_of
+    from adaptation.adapter import adapter_directory  # only now: it imports JAX
+    from adaptation.generation.subjects import source_subject
+    from adaptation.provenance import generator_of
 
     named = flags.source or generator_of(flags.workdir)
     source = source_subject(adapter_directory(flags.workdir), named)

@@ -66,9 +66,9 @@ def _preview(adapters: Sequence[str], weights: Sequence[float], flags: 'argparse
     """Draws heads in rows: of the source, of each adapter, of the mix."""
     import jax
 
-    from adaptation.adapter import load_adapted, load_source
+    from adaptation.adapter import adapter_directory, load_adapted, load_source
     from adaptation.mixing import PREVIEW_FILE, chosen_domains
-    from adaptation.provenance import adapter_directory, generator_of
+    from adaptation.provenance import generator_of
     from adaptation.samples import save_picture
     from adaptation.step import frontal_cameras
     from adaptation.strips import compose, draw

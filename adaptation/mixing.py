@@ -14,10 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from adaptation.adapter import INFO_FILE, WEIGHTS_FILE, AdapterError, load_leaves, load_source, save_adapter
+from adaptation.adapter import (
+    INFO_FILE,
+    WEIGHTS_FILE,
+    AdapterError,
+    adapter_directory,
+    load_leaves,
+    load_source,
+    save_adapter,
+)
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint, named_leaves
-from adaptation.provenance import adapter_directory, adapter_info, domains_of, generator_of
+from adaptation.provenance import adapter_info, domains_of, generator_of
 from eg3d_jax import TriPlaneGenerator
 
 PREVIEW_FILE = 'preview.png'

@@ -3,17 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from adaptation.adapter import INFO_FILE, AdapterError
+from adaptation.adapter import INFO_FILE, AdapterError, adapter_directory
 from adaptation.config import AdaptationConfig, read_config
 from adaptation.errors import ConfigError
 from adaptation.files import read_json
 from adaptation.workdir import Workdir
-
-
-def adapter_directory(adapter: str | Path) -> Path:
-    """The directory of an adapter, which is named by itself or by its weights file."""
-    path = Path(adapter)
-    return path.parent if path.suffix == '.safetensors' else path
 
 
 def run_config(adapter: str | Path) -> AdaptationConfig | None:

@@ -391,10 +391,12 @@ def main(arguments: list[str] | None = None) -> int:
     records = measure_all(every, setup, options.processes)
     minutes = (time.perf_counter() - started) / 60
     command = command_line('benchmarks.miniature', arguments)
+    done = f'in {minutes:.0f} minutes'
+    if found:
+        done = f'{len(records) - found} of them done {done} and the others found done,'
     text = (
         f'# The miniature benchmark\n\nWritten by `{command}`: {len(records)} adaptations, {options.samples} '
-        f'samples each; {len(records) - found} of them done in {minutes:.0f} minutes, the others found, on '
-        f'{options.processes} processes ({machine()}). Means ± deviations '
+        f'samples each, {done} on {options.processes} processes ({machine()}). Means ± deviations '
         f'over the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
     )
     write_records(options.output, text, records)

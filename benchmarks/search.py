@@ -180,6 +180,15 @@ def outcome(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return min((trial for trial in trials if trial['references'] == most), key=distance)
 
 
+def ships(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Which trial of each style its config is, in words."""
+    words = []
+    for style in dict.fromkeys(trial['style'] for trial in trials):
+        alike = [trial for trial in trials if trial['style'] == style and trial['settings'] == shipped(style)]
+        words.append(f'{style}: trial {alike[-1]["trial"]}' if alike else f'{style}: none of these')
+    return ', '.join(words)
+
+
 def _kept(workdir: Path, style: str, number: int, point: Settings) -> Settings:
     """The settings that this trial was begun with, if it was: configs and SPACE may have changed since."""
     path = workdir / f'{style}_{number:02d}' / 'settings.json'
@@ -227,9 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         f'adapting in all): each trial adapts to one validation reference, or to both, and draws '
         f'{options.samples} samples of validation heads; what is searched and what is minimised, '
         f'`benchmarks/search.py` says. The outcome of a style is in bold. One seed: differences of a few percent '
-        f'are noise. Of the print, the '
-        f"proposed trial ships, the last: the judge is farther, but its skins are pale, as a print's are, where the "
-        f'other trials turn them green.\n\n{table(trials)}\n'
+        f'are noise. The configs ship {ships(trials)}.\n\n{table(trials)}\n'
     )
     write_records(options.output, text, trials)
     return 0

@@ -215,6 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--strength', type=float, default=STRENGTH, help='of the change that is written, 0 to 1')
     options = parser.parse_args(arguments)
+    if not 0.0 <= options.strength <= 1.0:
+        parser.error(f'--strength: expected a number from 0 to 1, got {options.strength}')
     generator, initial = load_generator(options.initial), read_recipe(options.initial)
     options.workdir.mkdir(parents=True, exist_ok=True)
     try:

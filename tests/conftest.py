@@ -1,13 +1,18 @@
-"""What all tests share: programs that are compiled quickly and kept for other processes, and random networks."""
+"""What all tests share: programs that are compiled quickly and kept for other processes, and random networks.
+
+The packages are imported by what needs them: folders set up JAX and the checks of shapes before.
+"""
 
 import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 # Set before JAX is imported; workers and the commands that tests start inherit them.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
@@ -57,3 +62,69 @@ def random_network() -> Callable[[Callable[[], Any]], Any]:
         return 100 * x if 'mapping.fc' in name else x  # their learning rate is a hundredth
 
     return make
+
+
+@pytest.fixture(scope='session')
+def tiny_generator() -> Any:
+    """A random generator of images of 16 x 16 pixels."""
+    import eg3d_jax
+
+    # One plane block, one rendering pass and (below) one transformer block: little to compile, nothing missing.
+    config = eg3d_jax.GeneratorConfig(
+        z_dim=8,
+        w_dim=12,
+        backbone=eg3d_jax.BackboneConfig(resolution=4, plane_channels=5, channel_base=64, channel_max=8),
+        decoder=eg3d_jax.DecoderConfig(hidden_channels=8, feature_channels=6),
+        rendering=eg3d_jax.RenderingConfig(neural_resolution=8, depth_resolution=6, importance_resolution=0),
+        superresolution=eg3d_jax.SuperresolutionConfig(input_resolution=8, first_block_doubles=False, channels=(6, 4)),
+    )
+    return randomised(eg3d_jax.TriPlaneGenerator, config, seed=0, scale=1.0)
+
+
+@pytest.fixture(scope='session')
+def tiny_clips() -> tuple[Any, ...]:
+    """Two encoders of different patch sizes."""
+    import clip_jax
+
+    text = clip_jax.TextConfig(
+        vocab_size=16, context_length=4, width=8, layers=1, heads=1, mlp_width=8, eos_token_id=15
+    )
+    visions = [
+        clip_jax.VisionConfig(image_size=16, patch_size=patch, width=16, layers=1, heads=2, mlp_width=16)
+        for patch in (4, 8)
+    ]
+    configs = [clip_jax.ClipConfig(vision, text, embed_dim=8) for vision in visions]
+    return tuple(randomised(clip_jax.Clip, config, seed=1 + i, scale=0.3) for i, config in enumerate(configs))
+
+
+def randomised(module: type, config: Any, seed: int, scale: float) -> Any:
+    """A module with normal random numbers in every leaf."""
+    import jax.numpy as jnp
+    from flax import nnx
+
+    rng = np.random.default_rng(seed)
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: module(config, rngs=nnx.Rngs(0))))
+    flat = [
+        (path, leaf.replace(jnp.asarray(scale * rng.standard_normal(leaf.shape), jnp.float32)))
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    return nnx.merge(graphdef, nnx.from_flat_state(flat))
+
+
+@pytest.fixture(scope='session')
+def tiny_files(
+    tiny_generator: Any,
+    tiny_clips: tuple[Any, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A directory with `generator`, `clip0`, `clip1` and `reference.png`."""
+    import clip_jax
+    import eg3d_jax
+
+    directory = tmp_path_factory.mktemp('tiny')
+    eg3d_jax.save_generator(tiny_generator, directory / 'generator')
+    for index, clip in enumerate(tiny_clips):
+        clip_jax.save_clip(clip, directory / f'clip{index}')
+    pixels = np.random.default_rng(5).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(directory / 'reference.png')
+    return directory

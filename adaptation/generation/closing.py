@@ -69,7 +69,7 @@ def _behind(sight: Sight, points: Float[np.ndarray, 'P 3']) -> Float[np.ndarray,
 
 def _before_back(sight: Sight, points: Float[np.ndarray, 'P 3'], side: float) -> Float[np.ndarray, 'P']:
     """How far points lie before the back that this view's silhouette is inflated to."""
-    silhouette = _largest(np.isfinite(sight.depth))
+    silhouette = largest_piece(np.isfinite(sight.depth))
     resolution = len(sight.depth)
     if not silhouette.any():
         return np.full(len(points), -side)
@@ -125,8 +125,8 @@ def _joined(number: Int[np.ndarray, 's s']) -> tuple[Int[np.ndarray, 'E'], Int[n
     return first[both], second[both]
 
 
-def _largest(mask: Bool[np.ndarray, 's s']) -> Bool[np.ndarray, 's s']:
-    """Its largest connected piece."""
+def largest_piece(mask: Bool[np.ndarray, '...']) -> Bool[np.ndarray, '...']:
+    """The largest connected piece of a picture or a volume (pieces touch by their sides); nothing has none."""
     labels, count = ndimage.label(mask)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     return labels == 1 + np.argmax(sizes) if count else mask

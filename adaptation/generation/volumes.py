@@ -14,11 +14,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from scipy import ndimage
 
 from adaptation.errors import AdaptationError
-from adaptation.generation.closing import close
+from adaptation.generation.closing import close, largest_piece
 from adaptation.generation.defaults import LARGEST_DEFAULT_GRID
 from eg3d_jax import TriPlaneGenerator, sample_planes
 from eg3d_jax.volume_rendering import DENSITY_SHIFT
@@ -131,8 +131,7 @@ def enclose(
 
 def _one_solid(field: Float[np.ndarray, 'R R R']) -> Float[np.ndarray, 'R R R']:
     """The field with nothing but its largest piece (pieces touch by faces), and that without cavities."""
-    labels, count = ndimage.label(field > 0)
-    largest: Bool[np.ndarray, 'R R R'] = labels == 1 + np.argmax(np.bincount(labels.ravel(), minlength=count + 1)[1:])
+    largest = largest_piece(field > 0)
     filled = ndimage.binary_fill_holes(largest)
     alone = np.where((field > 0) & ~largest, np.float32(-1.0), field)
     return np.where(filled & ~largest, np.float32(1.0), alone)
