@@ -81,7 +81,7 @@ def test_adapt_runs_whole(run):
 
 @pytest.mark.slow
 def test_method_runs_whole(run, tiny_experiment):
-    few = {'SHORT_STEPS': 0.5, 'LEFT_OUT': 'dis', 'SOURCE_SAMPLES': 4}
+    few = {'STEPS': 0.5, 'SHORT_STEPS': 1.0, 'LEFT_OUT': 'dis', 'SOURCE_SAMPLES': 4}
     notebook, _ = run('method', {'CONFIG': str(tiny_experiment), **few})
     assert 'Warning' not in said(notebook, 'stderr')
     drawing = [cell for cell in code(notebook) if '\nshow(' in cell.source or '\nstructure_picture(' in cell.source]
