@@ -1,6 +1,8 @@
-"""Checks the shape annotations while these tests run, and makes configs of the tiny networks."""
+"""Checks the shape annotations while these tests run, makes configs of the tiny networks, and starts a browser."""
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,19 @@ def tiny_config(tiny_values: dict[str, Any]) -> Callable[..., AdaptationConfig]:
         return read_config(tiny_values)
 
     return make
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Any]:
+    """Chromium, drawing without a GPU."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which('chromium')
+    if chromium is None:
+        pytest.skip('there is no chromium: install it, as .ci/run does')
+    arguments = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
+    arguments += ['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()

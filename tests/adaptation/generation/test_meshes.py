@@ -1,12 +1,15 @@
 """Meshes of volumes whose surface and colours are known, and what their files hold."""
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import trimesh
+import viser
 
 import eg3d_jax
 from adaptation.generation.closing import inflate
@@ -24,6 +27,7 @@ from eg3d_jax.rays import rays
 
 RESOLUTION, RADIUS, TEXTURE = 48, 0.3, 128
 HEAD = 0.2  # radius of a ball in front of what no camera sees
+SIDE, PATIENCE = 96, 60.0  # pixels and seconds, in a browser
 STEP = 1 / (RESOLUTION - 1)
 CAMERA = eg3d_jax.CameraConfig(pivot=(0.0, 0.0, 0.0), fov_degrees=26.4)
 
@@ -327,3 +331,32 @@ def read_glb(path: Path) -> tuple[dict, bytes]:
     version, length, size = np.frombuffer(content[4:16], '<u4')
     assert (version, length) == (2, len(content))
     return json.loads(content[20 : 20 + size]), content[28 + size :]
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of the server's libraries
+def test_three_js_shows_a_glb(mesh: Mesh, tmp_path: Path, browser: Any):
+    """viser's page draws with three.js, whose own loader reads the file there."""
+    save_mesh(mesh, tmp_path / 'head.glb')
+    server = viser.ViserServer('127.0.0.1', 18480, verbose=False)
+    server.scene.add_glb('/head', (tmp_path / 'head.glb').read_bytes())
+    page = browser.new_page(viewport={'width': 400, 'height': 400})
+    told: list[str] = []
+    page.on('console', lambda message: told.append(message.text) if message.type == 'error' else None)
+    page.goto(f'http://127.0.0.1:{server.get_port()}')
+    end = time.monotonic() + PATIENCE
+    picture = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    while (picture[SIDE // 2, SIDE // 2] == 255).all() and time.monotonic() < end:
+        for client in server.get_clients().values():
+            picture = client.get_render(
+                SIDE, SIDE, wxyz=(0.0, 1.0, 0.0, 0.0), position=(0.0, 0.0, 2.7), fov=np.radians(CAMERA.fov_degrees)
+            )
+        time.sleep(0.2)
+    server.stop()
+    assert not told
+    assert (picture[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()  # nothing is there
+    middle, right, above = (picture[row, column].astype(int) for row, column in ((48, 48), (48, 60), (36, 48)))
+    np.testing.assert_allclose(middle, 255 * paint(np.array([0, 0, 1])), atol=30)  # the page has a tone curve
+    assert right[0] > middle[0] + 25  # the ball's red grows along x, its green along y
+    assert above[1] > middle[1] + 25
+    assert abs(right[1] - middle[1]) < 10
+    assert abs(above[0] - middle[0]) < 10

@@ -1,26 +1,21 @@
 """The report in a real browser: nothing broken, nothing loaded, nothing cut off; on a screen, a phone, paper."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from adaptation.reporting.heads import CANDIDATES
 from adaptation.reporting.page import STRIP, number
 
-CHROMIUM = shutil.which('chromium')
 HEADS, TURNING = 2, 2  # in the report of conftest.py
 PHONE, DESKTOP, PAPER = 375, 1280, 695  # CSS pixels; paper: A4 less the margins
 CONTRAST = 4.5  # what WCAG asks of text
 A4 = (595, 842)  # points
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium: install it, as .ci/run does')
 
 # Elements that reach over a side of the window, or text over its own box.
 OVERFLOWING = """() => [...document.body.querySelectorAll('*')].filter(element => {
@@ -44,16 +39,6 @@ COLOURS = """() => [...document.body.querySelectorAll('*')].filter(
   while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
   return [element.closest('svg') ? style.fill : style.color, getComputedStyle(behind).backgroundColor];
 })"""
-
-
-@pytest.fixture(scope='module')
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None
-    root = hasattr(os, 'geteuid') and os.geteuid() == 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'] if root else [])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,5 @@
 """The viewer: what is drawn for a view, the newest request first, and the page in a real browser."""
 
-import os
-import shutil
 import socket
 import sys
 import threading
@@ -29,7 +27,6 @@ from adaptation.viewing.loop import Loop
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
 
-CHROMIUM = shutil.which('chromium')
 PATIENCE = 60.0  # seconds
 
 
@@ -175,23 +172,9 @@ def served(drawing: Drawing) -> Iterator[tuple[str, dict[int, Any]]]:
     assert loop.error is None
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """Chromium, drawing without a GPU."""
-    from playwright.sync_api import sync_playwright
-
-    arguments = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
-    arguments += ['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
 def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
-    """Marks a test that needs Chromium."""
+    """Marks a test of the page in a browser."""
     for mark in (
-        pytest.mark.skipif(CHROMIUM is None, reason='there is no chromium: install it, as .ci/run does'),
         pytest.mark.filterwarnings('ignore::DeprecationWarning'),  # of the server's libraries
         pytest.mark.filterwarnings('ignore:Queued a .* on a closed connection:UserWarning'),  # as `serve` does
     ):
