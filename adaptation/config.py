@@ -46,9 +46,10 @@ class LossFactors:
 
 @dataclass(frozen=True)
 class DomainConfig(ReferenceConfig):
-    """One of several target domains: its picture, and what its losses count."""
+    """One of several target domains: its picture, what its losses count, and how fast it is learnt."""
 
     factors: LossFactors = field(default_factory=LossFactors)
+    rate: float = 1.0  # of each phase's learning rate, for what is this domain's own; and its say in what is shared
 
 
 @dataclass(frozen=True)
@@ -374,6 +375,7 @@ def _check_domains(config: AdaptationConfig, problems: _Problems) -> None:
         require(bool(domain.image), f'references.{name}.image', 'is not set; give the file of the reference picture')
         for loss, factor in vars(domain.factors).items():
             require(factor >= 0, f'references.{name}.factors.{loss}', 'must not be negative')
+        require(domain.rate > 0, f'references.{name}.rate', 'must be above 0')
 
 
 def _check_camera(camera: CameraOverrides, problems: _Problems) -> None:

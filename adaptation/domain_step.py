@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from adaptation.config import LossFactors
-from adaptation.domains import domain_leaves
+from adaptation.config import DomainConfig, LossFactors
+from adaptation.domains import domain_leaves, is_own
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import Phase
@@ -45,6 +45,7 @@ class DomainConstants(NamedTuple):
     guides: of any domain; their references and directions are replaced by those of the domain at hand.
     tokens, directions: of all domains, for each guide.
     factors: what each domain multiplies the weights of the losses by.
+    rates: and the learning rate, of its own leaves.
     """
 
     source: TriPlaneGenerator
@@ -52,23 +53,25 @@ class DomainConstants(NamedTuple):
     tokens: tuple[Float[Array, 'K _ _'], ...]
     directions: tuple[Float[Array, 'K _'], ...]
     factors: dict[str, Float[Array, 'K']]
+    rates: Float[Array, 'K']
 
 
 DomainStep = Callable[[TrainState, DomainConstants, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
 def domain_constants(
-    source: TriPlaneGenerator, guides: Sequence[tuple[Guide, ...]], factors: Sequence[LossFactors]
+    source: TriPlaneGenerator, guides: Sequence[tuple[Guide, ...]], domains: Sequence[DomainConfig]
 ) -> DomainConstants:
-    """The constants of a run, from the guides and the factors of each domain."""
+    """The constants of a run, from the guides and the settings of each domain."""
     each = list(zip(*guides, strict=True))  # of each encoder, the guides of all domains
     tokens = tuple(
         jnp.stack([guide.reference_tokens for guide in group if guide.reference_tokens is not None]) for group in each
     )
     directions = tuple(jnp.stack([guide.domain_direction for guide in group]) for group in each)
     names = vars(LossFactors())
-    stacked = {name: jnp.asarray([getattr(factor, name) for factor in factors], jnp.float32) for name in names}
-    return DomainConstants(source, guides[0], tokens, directions, stacked)
+    factors = {name: jnp.asarray([getattr(one.factors, name) for one in domains], jnp.float32) for name in names}
+    rates = jnp.asarray([one.rate for one in domains], jnp.float32)
+    return DomainConstants(source, guides[0], tokens, directions, factors, rates)
 
 
 def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainStep:
@@ -126,10 +129,14 @@ def _make_program(
 
             def add_domain(total: Leaves, each: tuple[Array, Stages]) -> tuple[Leaves, Metrics]:
                 (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained, *each)
-                return jax.tree.map(jnp.add, total, gradients), {'loss': loss, **values}
+                say = constants.rates[each[0]]
+                added = jax.tree.map(lambda one, gradient: one + say * gradient, total, gradients)
+                return added, {'loss': loss, **values}
 
             gradients, values = jax.lax.scan(add_domain, jax.tree.map(jnp.zeros_like, trained), (indices, fixed))
             updates, opt_state = transformation.update(gradients, opt_state, trained)
+            # Adam does not mind how large a gradient is: a rate has to come behind it.
+            updates = {name: _at_rates(name, update, constants.rates) for name, update in updates.items()}
             trained = optax.apply_updates(trained, updates)
             norms = {'gradient_norm': optax.tree.norm(gradients), 'parameter_norm': optax.tree.norm(trained)}
             return (trained, opt_state), {**jax.tree.map(jnp.mean, values), **norms}
@@ -147,3 +154,8 @@ def _guides_of(constants: DomainConstants, domain: Int[Array, '']) -> tuple[Guid
         replace(guide, reference_tokens=tokens[domain], domain_direction=directions[domain])
         for guide, tokens, directions in zip(constants.guides, constants.tokens, constants.directions, strict=True)
     )
+
+
+def _at_rates(name: str, update: Float[Array, '...'], rates: Float[Array, 'K']) -> Float[Array, '...']:
+    """A leaf's update, that of each domain's own part at the domain's rate."""
+    return update * rates.reshape(-1, *(1,) * (update.ndim - 1)) if is_own(name) else update

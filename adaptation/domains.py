@@ -3,15 +3,16 @@
     leaf(c) = shared + sum_k c_k own_k
 
 A one-hot code c is a domain; other codes lie between domains, or beyond. What a domain adds to a matrix or kernel is of
-low rank, left_k right_k; to a vector, or where factors would be no smaller, it is whole. The leaves are named in one
-flat dictionary: `NAME` is shared, `NAME.own` or `NAME.own_left` and `NAME.own_right` hold all domains' parts.
+low rank, left_k right_k; to a vector, or where factors would not even halve it, it is whole, and then the shared leaf
+stays the source's: it would only move all domains along with one. The leaves are named in one flat dictionary: `NAME`
+is shared, `NAME.own` or `NAME.own_left` and `NAME.own_right` hold all domains' parts.
 
 K domains, A rank, I inputs of a matrix (the product of a kernel's axes but the last), O its outputs.
 """
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -45,11 +46,21 @@ def first_leaves(source: Mapping[str, Array], domains: int, rank: int, key: PRNG
     return leaves
 
 
+def trains(name: str, leaves: Container[str]) -> bool:
+    """Whether training moves this leaf: not where each domain has the whole of it."""
+    return name + OWN not in leaves
+
+
+def is_own(name: str) -> bool:
+    """Whether this leaf holds domains' own parts, one after the other along its first axis."""
+    return name.endswith((OWN, LEFT, RIGHT))
+
+
 def domain_leaves(leaves: Mapping[str, Array], code: Float[Array, 'K']) -> Leaves:
     """The ordinary leaves of the generator of a code; works under `jax.jit`."""
     made: Leaves = {}
     for name, leaf in leaves.items():
-        if name.endswith((OWN, LEFT, RIGHT)):
+        if is_own(name):
             continue
         if name + OWN in leaves:
             made[name] = leaf + jnp.tensordot(code, leaves[name + OWN], 1)
@@ -86,8 +97,8 @@ def misfitting(leaves: Mapping[str, np.ndarray], source: Mapping[str, Array], do
 
 
 def _sides(shape: tuple[int, ...], rank: int) -> tuple[int, int] | None:
-    """Inputs and outputs of a matrix whose factors are smaller than itself; None: it is kept whole."""
+    """Inputs and outputs of a matrix whose factors are at most half its size; None: it is kept whole."""
     if len(shape) < 2:
         return None
     inputs, outputs = math.prod(shape[:-1]), shape[-1]
-    return (inputs, outputs) if rank * (inputs + outputs) < inputs * outputs else None
+    return (inputs, outputs) if 2 * rank * (inputs + outputs) <= inputs * outputs else None

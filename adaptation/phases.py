@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adaptation.config import AdaptationConfig, PhaseConfig
+from adaptation.domains import trains
 from adaptation.errors import ConfigError
 from adaptation.leaves import matching
 from adaptation.losses import pooling_window
@@ -20,8 +21,8 @@ class Phase:
         name, settings: as in the config.
         start: number of steps that come before it in the run.
         trained: names of the parameters that it trains.
-        changed: names of those that any phase so far trains, this one included: elsewhere the adapted generator is
-            still equal to the source.
+        changed: names of those that any phase so far trains, this one included, and of what they are added to:
+            elsewhere the adapted generator is still equal to the source.
     """
 
     name: str
@@ -50,13 +51,14 @@ def plan(config: AdaptationConfig, parameters: Iterable[str], resolution: int) -
     """The phases that have steps, in order.
 
     Args:
-        parameters: names of all that can be trained.
+        parameters: names of all that can be trained, and of what these are added to.
         resolution: side of the generator's own feature image.
 
     Raises:
         ConfigError: a path prefix that matches no parameter, or a feature image that FSSM cannot pool.
     """
     names = tuple(parameters)
+    known = frozenset(names)
     problems: list[str] = []
     phases: list[Phase] = []
     start, changed = 0, set[str]()
@@ -76,7 +78,8 @@ def plan(config: AdaptationConfig, parameters: Iterable[str], resolution: int) -
                 f'give a multiple of {pooling_window(side)}'
             )
         changed |= trained
-        phases.append(Phase(name, settings, start, tuple(sorted(trained)), tuple(sorted(changed))))
+        moved = sorted(leaf for leaf in trained if trains(leaf, known))
+        phases.append(Phase(name, settings, start, tuple(moved), tuple(sorted(changed))))
         start += settings.steps
     if problems:
         raise ConfigError(problems)

@@ -248,7 +248,7 @@ class _Session:
         pictures = [jnp.asarray(picture) for picture in inputs.references.values()]
         guides = domain_guides(inputs.encoders, inputs.layers, pictures, self._until_stopped(images))
         _refuse_no_direction([guide for group in guides for guide in group])
-        return domain_constants(self._source, guides, [config.references[name].factors for name in config.domains])
+        return domain_constants(self._source, guides, [config.references[name] for name in config.domains])
 
     def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
         for batch in batches:

@@ -18,7 +18,11 @@ def get_config() -> config_dict.ConfigDict:
     config.references = {
         'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 4.0, 'istr': 0.5}},
         'ukiyoe': {'image': 'miniature/references/ukiyoe.png', 'factors': {'dis': 8.0}},
-        'cartoon': {'image': 'miniature/references/cartoon.png', 'factors': {'dis': 0.0}},
+        'cartoon': {  # as in its own config: slowly, or the reference's own skin and background colour every head
+            'image': 'miniature/references/cartoon.png',
+            'factors': {'dis': 0.0, 'fstr': 4.0},
+            'rate': 0.25,
+        },
     }
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.batch_size = 2

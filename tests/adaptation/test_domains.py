@@ -16,7 +16,7 @@ import clip_jax
 import eg3d_jax
 from adaptation import AdapterError, ConfigError, load_adapted, train
 from adaptation.adapter import load_domains, load_leaves
-from adaptation.config import AdaptationConfig, LossFactors, read_config
+from adaptation.config import AdaptationConfig, DomainConfig, LossFactors, read_config
 from adaptation.domain_codes import DomainError, code_of, parse_code
 from adaptation.domain_step import domain_constants, make_domain_step
 from adaptation.domains import domain_leaves, first_leaves, misfitting
@@ -123,7 +123,8 @@ def test_the_losses_are_those_of_each_domain_alone(
     phase = plan(config, leaves, 8)[phase_number]
     changed = {name: jnp.array(moved[name]) for name in phase.changed}
     state = init_state(0, changed, phase)
-    constants = domain_constants(tiny_generator, guides, [LossFactors(), LossFactors(dis=0.5)])
+    domains = [DomainConfig(), DomainConfig(factors=LossFactors(dis=0.5), rate=0.25)]
+    constants = domain_constants(tiny_generator, guides, domains)
     alone = []
     for domain in range(2):
         single = plan(config, source, 8)[phase_number]
@@ -143,8 +144,19 @@ def test_the_losses_are_those_of_each_domain_alone(
         trained = name in phase.trained
         assert trained or np.array_equal(before[name], after.adapted[name])
     own = [name for name in phase.trained if name.endswith(('.own_right', '.own')) and before[name].size > 8]
-    for name in own:  # of every domain, not of one alone
-        assert all(np.any(before[name][k] != np.asarray(after.adapted[name])[k]) for k in range(2)), name
+    for name in own:  # of every domain, not of one alone, each at its rate: Adam's first step is as long everywhere
+        fast, slow = (np.abs(np.asarray(after.adapted[name])[k] - before[name][k]).max() for k in range(2))
+        assert fast == pytest.approx(phase.settings.learning_rate, rel=0.05), name
+        assert slow == pytest.approx(0.25 * fast, rel=0.05), name
+
+
+def test_what_each_domain_has_whole_is_not_shared(domain_values: dict[str, Any], tiny_generator: Generator) -> None:
+    leaves = make_first_leaves(named_leaves(tiny_generator, nnx.Param), 2, 2, KEY)
+    trained = {name for phase in plan(read_config(domain_values), leaves, 8) for name in phase.trained}
+    shared = {name for name in trained if '.own' not in name}
+    assert shared
+    assert all(f'{name}.own_left' in trained for name in shared)
+    assert any(f'{name}.own' in trained for name in leaves.keys() - trained)
 
 
 def test_a_run_stops_resumes_and_holds_its_domains(
@@ -201,6 +213,7 @@ def test_a_run_stops_resumes_and_holds_its_domains(
         ({'references': {'ink': {'image': 'a.png'}, 'o:l': {'image': 'b.png'}}}, 'is no name of a domain'),
         ({'target_text': 'a', 'source_text': 'b'}, 'texts guide one domain alone'),
         ({'domain_rank': 0}, 'domain_rank: must be at least 1'),
+        ({'references': {'ink': {'image': 'a.png'}, 'oil': {'image': 'b.png', 'rate': 0.0}}}, 'must be above 0'),
     ],
 )
 def test_configs_of_no_sense_are_refused(changes: dict[str, Any], problem: str, domain_values: dict[str, Any]) -> None:
