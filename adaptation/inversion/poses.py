@@ -7,7 +7,7 @@ errors, so what `reading` says of the view is held on to.
 N cameras, h side of a small rendering.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -29,7 +29,10 @@ VIEWS = 2  # of the parameters, the first, are the view's; the others are the cr
 PRIOR = 1e-3  # weight of the squared pose, in deviations, beside the mean squared colour error
 DAMPING = 1e-3  # share of the curvature that is added to its diagonal
 
+START_REACH = 1.5  # deviations to either side of what is expected of yaw and pitch
+
 Pose = Float[np.ndarray, '6']
+Offset = tuple[float, ...]  # of yaw and pitch from what is expected, in deviations
 
 
 class Expected(NamedTuple):
@@ -60,6 +63,41 @@ def deviations(camera: CameraConfig) -> Pose:
 def middle(camera: CameraConfig) -> Pose:
     """The pose that is expected."""
     return np.asarray((camera.yaw_mean, camera.pitch_mean, 0.0, 0.0, 0.0, 0.0))
+
+
+def next_start(tried: Mapping[Offset, float]) -> Offset | None:
+    """Where a fit is to be started next, while it is not known which start leads to the lowest loss.
+
+    A wrong view and a wrong head explain each other's errors, so that a fit does not leave a wrong view by itself.
+    Tried are the view that is expected, those to its right and left, and those above and below the best of these.
+
+    Args:
+        tried: the losses of the starts so far.
+
+    Returns:
+        The next one; None: there is none.
+    """
+    centre: Offset = (0.0,) * VIEWS
+    for axis in range(VIEWS):
+        steps = (0.0, START_REACH, -START_REACH)
+        around = [(*centre[:axis], centre[axis] + step, *centre[axis + 1 :]) for step in steps]
+        for offset in around:
+            if offset not in tried:
+                return offset
+        centre = min(around, key=tried.__getitem__)
+    return None
+
+
+def starts(expected: Expected) -> int:
+    """How many starts `next_start` gives: 1 where the view is known."""
+    return 1 + 2 * VIEWS if expected.deviation[:VIEWS].any() else 1
+
+
+def started_at(expected: Expected, offset: Offset) -> Pose:
+    """The pose that a fit starts with."""
+    pose = expected.pose.copy()
+    pose[:VIEWS] += np.asarray(offset) * expected.deviation[:VIEWS]
+    return pose
 
 
 @cache

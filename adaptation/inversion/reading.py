@@ -1,10 +1,12 @@
-"""A first guess of a photograph's view: read linearly off its colours, by a map that the generator's own heads teach.
+"""A first guess of a photograph's view, by a regression that the generator's own heads teach.
 
-Regularised least squares over small renderings of random heads from random views; nothing is trained beforehand.
+Kernel ridge regression over small renderings of random heads from random views; nothing is trained beforehand.
+Renderings are compared by their colours, brightness and contrast apart, and by their edges.
 
-N renderings, F numbers of one, S side of a photograph.
+N renderings, F numbers of one, G of its features, S side of a photograph.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,11 +17,14 @@ from jaxtyping import Float
 from adaptation.inversion.poses import VIEWS, cameras_of, deviations, make_look, middle
 from adaptation.step import frontal_cameras
 from eg3d_jax import CameraConfig, TriPlaneGenerator
+from eg3d_jax.config import RGB_CHANNELS
 
 HEADS, VIEWS_PER_HEAD = 192, 4
 LARGEST_SIDE = 32  # pixels of a rendering
 SPREAD = 1.2  # of the views, in deviations of the generator's cameras
-RIDGE = 0.1  # in mean squared norms of a rendering
+RIDGE = 3e-4  # of the kernel, which is 1 for two equal renderings
+EDGES = 4.0  # weight of differences between neighbouring pixels, beside colours in deviations
+LEAST_CONTRAST = 0.05  # added to the deviation that colours are divided by
 SEED = 21_000
 
 
@@ -70,13 +75,28 @@ def _planes(generator: TriPlaneGenerator, z: jax.Array, conditioning: jax.Array)
     return generator.planes(generator.mapping(z, conditioning))
 
 
+def _features(renderings: Float[np.ndarray, 'N F']) -> Float[np.ndarray, 'N G']:
+    """What is compared of renderings."""
+    side = math.isqrt(renderings.shape[1] // RGB_CHANNELS)
+    images = renderings.reshape(-1, side, side, RGB_CHANNELS)
+    level, contrast = (statistic(images, axis=(1, 2), keepdims=True) for statistic in (np.mean, np.std))
+    colours = (images - level) / (contrast + LEAST_CONTRAST)
+    edges = [EDGES * np.abs(np.diff(images, axis=axis)) for axis in (1, 2)]
+    return np.concatenate([part.reshape(len(images), -1) for part in (colours, *edges)], axis=1)
+
+
 def _fit(
     examples: Float[np.ndarray, 'N F'], answers: Float[np.ndarray, 'N 2'], asked: Float[np.ndarray, 'M F']
 ) -> Float[np.ndarray, 'M 2']:
-    """The answers of a ridge regression, in its dual form: there are fewer examples than features."""
-    mean, centre = examples.mean(axis=0), answers.mean(axis=0)
-    moved = examples - mean
-    products = moved @ moved.T
-    ridge = RIDGE * np.trace(products) / len(examples)
-    weights = np.linalg.solve(products + ridge * np.eye(len(examples)), answers - centre)
-    return (asked - mean) @ moved.T @ weights + centre
+    """The answers of a ridge regression with a Gaussian kernel, as wide as renderings are apart."""
+    ours, theirs = _features(examples), _features(asked)
+    between = _squared_distances(ours, ours)
+    width = np.median(between)
+    centre = answers.mean(axis=0)
+    weights = np.linalg.solve(np.exp(-between / width) + RIDGE * np.eye(len(ours)), answers - centre)
+    return np.exp(-_squared_distances(theirs, ours) / width) @ weights + centre
+
+
+def _squared_distances(one: Float[np.ndarray, 'M G'], other: Float[np.ndarray, 'N G']) -> Float[np.ndarray, 'M N']:
+    norms = (np.sum(np.square(x), axis=1) for x in (one, other))
+    return np.maximum(np.add.outer(*norms) - 2.0 * one @ other.T, 0.0)

@@ -121,19 +121,24 @@ class _Run:
         self.photo, self.layers, self.request, self.camera = photo, layers, request, camera
         self.reader, self.directory, self.watch, self.stopped = reader, directory, watch, stopped
         self.numbers: dict[str, Any] = {}
+        self.tried: dict[poses.Offset, float] = {}  # starts, and the losses that they led to
         last = 1 + SPACES.index(request.space)
         self.stages = [_scaled(stage, request.scale) for stage in STAGES[: last + 1]]
         told = (photo.tobytes(), fingerprint(generator).encode(), repr((request, camera, layers)).encode())
         self.key = hashlib.sha256(b'|'.join(told)).hexdigest()
 
     def go(self) -> Inversion:
-        total = sum(stage.steps for stage in self.stages)
-        with tqdm(total=total, unit='step', dynamic_ncols=True, mininterval=seconds_between_updates()) as bar:
+        with tqdm(total=0, unit='step', dynamic_ncols=True, mininterval=seconds_between_updates()) as bar:
             self.bar: Any = bar
             bar.set_description('view')
             self.expected = self._expect()
-            fit = self._restored() or fitting.initial(self.subject, self.expected.pose)
-            bar.update(sum(stage.steps for stage in self.stages[: fit.stage]) + fit.step - bar.n)
+            first, *later = (stage.steps for stage in self.stages)
+            bar.total = poses.starts(self.expected) * first + sum(later)
+            fit = self._restored()
+            bar.update(len(self.tried) * first)
+            if fit is None or len(self.tried) < poses.starts(self.expected):
+                fit = self._start(fit)
+            bar.update(sum(later[: fit.stage - 1]) + fit.step)
             while fit.stage < len(self.stages):
                 stage = self.stages[fit.stage]
                 self._step(fit)
@@ -142,14 +147,37 @@ class _Run:
                     self.watch(stage.name, picture)
                     if fit.step == 0:
                         self._finish(stage, fit, picture)
-                if self.stopped() and fit.stage < len(self.stages):
-                    self._save(fit)
-                    raise Interrupted(
-                        f'Stopped in stage {stage.name!r}; '
-                        + ('the same command goes on from there.' if self.directory else 'nothing is kept.')
-                    )
+                if fit.stage < len(self.stages):
+                    self._stop_if_asked(stage, fit)
         self._forget()
         return self._result(fit)
+
+    def _start(self, best: Fit | None) -> Fit:
+        """The fit of the lowest loss behind the first stage, from each of several views."""
+        stage = self.stages[0]
+        while len(self.tried) < poses.starts(self.expected):
+            offset = poses.next_start(self.tried)
+            assert offset is not None
+            fit = fitting.initial(self.subject, poses.started_at(self.expected, offset))
+            while fit.stage == 0:
+                self._step(fit)
+                self._stop_if_asked(stage, best)  # a start that is stopped begins anew
+            self.watch(stage.name, self._picture(fit))
+            loss = fit.losses['loss']
+            if best is None or loss < min(self.tried.values()):
+                best = fit
+            self.tried[offset] = loss
+        assert best is not None
+        return best
+
+    def _stop_if_asked(self, stage: fitting.Stage, fit: Fit | None) -> None:
+        if not self.stopped():
+            return
+        self._save(fit)
+        raise Interrupted(
+            f'Stopped in stage {stage.name!r}; '
+            + ('the same command goes on from there.' if self.directory else 'nothing is kept.')
+        )
 
     def _expect(self) -> poses.Expected:
         """What is known of the pose: what is given, and what the photograph's colours tell of the view."""
@@ -179,8 +207,6 @@ class _Run:
 
     def _finish(self, stage: fitting.Stage, fit: Fit, picture: Picture) -> None:
         """Measures what a stage has reached; refuses what no head explains."""
-        if stage.small:
-            return
         numbers = measure(picture, self.photo)
         self.numbers[stage.name] = {**numbers, 'perceptual': fit.losses.get('perceptual')}
         if numbers['explained'] < LEAST_EXPLAINED and stage.name == SPACES[0]:
@@ -206,12 +232,15 @@ class _Run:
         looking = poses.cameras_of(jnp.asarray(fit.pose[None], jnp.float32), self.camera)
         return Inversion(fitting.ws_of(self.subject, fit.variables), looking, fit.pose, changes, numbers)
 
-    def _save(self, fit: Fit) -> None:
+    def _save(self, fit: Fit | None) -> None:
+        """Keeps a fit, that of the best start so far while they are tried, or none."""
         if self.directory is None:
             return
+        fit = fit or fitting.initial(self.subject, self.expected.pose)
         leaves = jax.tree.leaves((fit.variables, fit.optimizer))
         arrays: dict[str, Any] = {f'leaf{index}': np.asarray(leaf) for index, leaf in enumerate(leaves)}
         told = {'key': self.key, 'stage': fit.stage, 'step': fit.step, 'numbers': self.numbers}
+        told['tried'] = list(self.tried.items())
         with replacing(self.directory / STATE_FILE) as path, path.open('wb') as file:
             np.savez(file, told=json.dumps(told), pose=fit.pose, **arrays)
 
@@ -233,7 +262,8 @@ class _Run:
             raise AdaptationError(f'{path} is damaged ({error}): remove it to begin anew.') from None
         fit.variables, fit.optimizer = jax.tree.unflatten(structure, kept)
         fit.stage, fit.step, self.numbers = told['stage'], told['step'], told['numbers']
-        return fit
+        self.tried = {tuple(offset): loss for offset, loss in told['tried']}
+        return fit if self.tried else None
 
     def _forget(self) -> None:
         if self.directory is not None:

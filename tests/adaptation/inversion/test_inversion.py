@@ -82,6 +82,21 @@ def test_gauss_newton_finds_a_pose_and_leaves_what_is_known(
     assert np.abs(pose - true).max() < 0.01
 
 
+def test_starts_go_from_the_best_view_of_one_axis_along_the_next():
+    def loss(offset: poses.Offset) -> float:
+        return abs(offset[0] + 1.0) + abs(offset[1] - 2.0)
+
+    tried: dict[poses.Offset, float] = {}
+    while (offset := poses.next_start(tried)) is not None:
+        tried[offset] = loss(offset)
+    reach = poses.START_REACH
+    assert list(tried) == [(0.0, 0.0), (reach, 0.0), (-reach, 0.0), (-reach, reach), (-reach, -reach)]
+    expected = poses.Expected(np.asarray((0.1, 0.2, 0, 0, 0, 0)), np.asarray((0.02, 0.04, 0.1, 0.1, 0.1, 0.1)))
+    assert poses.starts(expected) == len(tried)
+    np.testing.assert_allclose(poses.started_at(expected, (-1.5, 1.5)), (0.07, 0.26, 0, 0, 0, 0))
+    assert poses.starts(expected._replace(deviation=np.asarray((0, 0, 0.1, 0.1, 0.1, 0.1)))) == 1
+
+
 def test_coordinates_of_w_are_standard_deviations(tiny_generator: TriPlaneGenerator):
     basis = w_basis(tiny_generator, tiny_generator.config.camera)
     camera = orbit_cameras(jnp.zeros(500), jnp.zeros(500), tiny_generator.config.camera)
@@ -132,11 +147,14 @@ def test_the_fit_comes_nearer_and_a_stopped_one_resumes_to_the_same_head(
     found = invert(*arguments, reader=reader, watch=lambda stage, _: seen.append(stage))
     assert list(dict.fromkeys(seen)) == ['start', 'w', 'w+', 'tuned']
     assert set(found.numbers['stages']) == {'w', 'w+', 'tuned'}
-    assert found.numbers['stages']['tuned']['psnr'] > found.numbers['stages']['w']['psnr']
+    mean = jax.jit(lambda g, c: g(jnp.ones((1, 8)), c, truncation_psi=0.0).image)(tiny_generator, found.camera)
+    begun = run.measure(np.asarray(mean)[0], head)['psnr']
+    for stage in ('w', 'w+', 'tuned'):
+        assert found.numbers['stages'][stage]['psnr'] > begun + 3
     assert found.changes.keys() <= named_leaves(tiny_generator).keys()
     assert all(name.startswith('backbone.synthesis') for name in found.changes)
 
-    for stops_after in (1, 6):  # in the first stage, and in a later one
+    for stops_after in (1, 5, 12):  # in the first start, in a later one, and in the second stage
         asked = [False] * stops_after + [True]
         with pytest.raises(Interrupted):
             invert(*arguments, reader=reader, directory=tmp_path, stopped=partial(asked.pop, 0))
