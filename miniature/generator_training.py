@@ -2,13 +2,14 @@
 
     python -m miniature.generator_training --output=miniature/weights/generator
 
-Stages, each of them resumable (Ctrl-C, then the same command): the mapping network alone, until w is linear in the
-head's attributes; the tri-plane field at points in space, without ray marching, first on coarse planes, where a step
-sees four times the heads; field and pictures together, through volume rendering and G2. The generator and the world get
-the same latents, so that every latent has a true head.
+The mapping network is constructed (`miniature.mapping_construction`): w is linear in the head's attributes from the
+start. Then stages, each of them resumable (Ctrl-C, then the same command): the tri-plane field at points in space,
+without ray marching, first on coarse planes, where a step sees four times the heads; field and pictures together,
+through volume rendering and G2. The generator and the world get the same latents, so that every latent has a true head.
 
-With ``--initial`` the coarse planes are skipped: what was learnt there is in the given weights already.
-``--stage=NAME:STEPS:RATE``, once for each, runs these stages instead.
+With ``--initial`` the coarse planes are skipped: what was learnt there is in the given weights already. A mapping
+network that says less of the attributes than a constructed one is replaced, and the layers behind it are fitted to the
+new w. ``--stage=NAME:STEPS:RATE``, once for each, runs these stages instead.
 """
 
 import argparse
@@ -42,11 +43,13 @@ from miniature.generator_losses import (
     total,
 )
 from miniature.generator_quality import CAMERA_SPREAD, measure
+from miniature.mapping_construction import construct_mapping
 from miniature.optimisers import is_matrix, muon
 from miniature.training import fit, read_recipe, write_recipe
 
 CONFIG = PRESETS['miniature']
 MAPPING_BATCH = 512
+LARGEST_ERROR = 0.01  # of the attributes read off w; a mapping network that is worse is constructed anew
 FIELDS = {16: (32, 14), 32: (16, 16), 64: (8, 20)}  # side of the planes -> heads; rays along a side, see `field_rays`
 FIELD_STAGES = ((16, 2200, 1e-2), (32, 2200, 8e-3), (64, 1400, 6e-3))  # side of the planes, steps, learning rate
 PICTURE_BATCH = 8
@@ -56,12 +59,11 @@ CLIP_NORM = 2.0
 AVERAGING = 0.998  # of the weights, over steps
 # Learning rates relative to the base rate. The mapping network stores its weights 100 times larger than it uses them.
 RATES = {'mapping': 10.0, 'decoder': 2.0, 'rest': 1.0}
-ALONE_RATES = {**RATES, 'mapping': 100.0}  # while nothing else depends on w
-COMPARED_LATENTS = 8192  # whose w tell how a mapping network has changed
+COMPARED_LATENTS = 32_768  # whose w tell how a mapping network has changed
 
 
 class State(NamedTuple):
-    """Parameters, their running average, and the optimiser's state; `readout` maps w to attributes (stage 1 only)."""
+    """Parameters, their running average, and the optimiser's state; `readout` maps w to attributes."""
 
     params: Any
     readout: Array
@@ -70,7 +72,7 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a step of the last two stages is given."""
+    """What a step is given."""
 
     z: Array
     camera: Array
@@ -91,20 +93,11 @@ class Stage(NamedTuple):
     steps: int
     learning_rate: float
     uses: int = 1
-    rates: dict[str, float] = RATES
 
 
 def mapping_batch(key: PRNGKeyArray) -> Array:
     """Latents."""
     return jax.random.normal(key, (MAPPING_BATCH, world.LATENT_SIZE))
-
-
-def mapping_loss(
-    generator: TriPlaneGenerator, readout: Array, batch: Array, key: PRNGKeyArray
-) -> tuple[Array, dict[str, Array]]:
-    """Squared error of the attributes, read linearly off w, as a share of their variance."""
-    loss = attribute_error(generator, readout, batch)
-    return loss, {'error': loss}
 
 
 def attribute_error(generator: TriPlaneGenerator, readout: Array, z: Array) -> Array:
@@ -190,7 +183,7 @@ def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
     kinds = {'matrix': muon(), 'other': adam}
     parts = {
         f'{part} {kind}': optax.chain(transformation, optax.scale(rate))
-        for part, rate in stage.rates.items()
+        for part, rate in RATES.items()
         for kind, transformation in kinds.items()
     }
     return optax.chain(optax.partition(parts, labels), optax.scale_by_learning_rate(schedule))
@@ -209,7 +202,6 @@ def all_stages() -> list[Stage]:
         for resolution, steps, rate in FIELD_STAGES
     ]
     return [
-        Stage('mapping', mapping_batch, mapping_loss, 5000, 6e-3, rates=ALONE_RATES),
         *fields,
         Stage('picture', picture_batch, picture_loss, 4000, 4e-3, uses=2),
     ]
@@ -267,6 +259,23 @@ def make_step(
     return step
 
 
+def ready_mapping(generator: TriPlaneGenerator, seed: int, *, carry: bool) -> None:
+    """Constructs the mapping network, unless attributes are read off its w already.
+
+    Args:
+        generator: changed in place.
+        seed: of the latents that are looked at.
+        carry: whether the layers behind are to read off the new w what they read off the old one.
+    """
+    some = jax.random.normal(jax.random.key(seed + 1), (COMPARED_LATENTS, generator.config.z_dim))
+    if float(attribute_error(generator, fitted_readout(generator, seed), some)) < LARGEST_ERROR:
+        return
+    before = _some_w(generator, COMPARED_LATENTS, seed)
+    construct_mapping(generator.backbone.mapping)
+    if carry:
+        carry_over(generator, before, _some_w(generator, COMPARED_LATENTS, seed))
+
+
 def carry_over(generator: TriPlaneGenerator, before: Array, after: Array) -> None:
     """Lets each affine layer read off the w of a changed mapping network what it read off the old one's.
 
@@ -312,11 +321,10 @@ def train(
     for resolution in synthesis.block_resolutions[1:] if initial is None else ():
         weight = getattr(synthesis, f'b{resolution}').torgb.weight  # finer planes start where the coarser ones ended
         weight[...] = jnp.zeros_like(weight[...])
+    ready_mapping(generator, seed, carry=initial is not None)
+    readout = fitted_readout(generator, seed)
     graphdef, params, *rest = nnx.split(generator, nnx.Param, ...)
     (buffers,) = rest
-    readout = jnp.zeros((generator.config.w_dim + 1, len(world.ATTRIBUTES)))
-    if initial is not None:
-        readout = fitted_readout(initial, seed)
     seconds = 0.0
     for number, stage in enumerate(stages):
         optimiser = _optimiser(stage, params)
@@ -329,17 +337,13 @@ def train(
         step = make_step(graphdef, buffers, stage, optimiser, seed + 1 + number)
 
         def preview(state: State, done: int, stage: Stage = stage) -> None:
-            if stage.loss is not mapping_loss:
-                averaged: TriPlaneGenerator = nnx.merge(graphdef, state.average, buffers)
-                save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
+            averaged: TriPlaneGenerator = nnx.merge(graphdef, state.average, buffers)
+            save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
 
         state, stage_seconds = fit(step, state, stage.steps, workdir / stage.name, name=stage.name, preview=preview)
         readout = state.readout
         seconds += stage_seconds
-        before = _some_w(generator, COMPARED_LATENTS, seed)
         nnx.update(generator, state.average)
-        if initial is not None and stage.loss is mapping_loss:
-            carry_over(generator, before, _some_w(generator, COMPARED_LATENTS, seed))
         params = nnx.state(generator, nnx.Param)
     generator.backbone.mapping.w_avg[...] = _some_w(generator, MEAN_W_SAMPLES, seed).mean(axis=0)
     return generator, seconds

@@ -76,7 +76,7 @@ PALETTES = {  # coloured attribute -> its palette
 _JITTERED = ('hair', 'clothes', 'background')  # palette colours that also vary in lightness
 _JITTER = 0.06  # largest relative change of lightness
 
-_COORDINATES = {
+COORDINATES = {
     name: index
     for index, name in enumerate(
         [
@@ -123,7 +123,7 @@ class Heads:
 def from_latent(z: Float[Array, 'N 64']) -> Heads:
     """Returns the heads of latents, which are first normalised by their root mean square, like the generator's."""
     z = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + _RMS_EPSILON)
-    u = {name: jax.scipy.stats.norm.cdf(z[..., index]) for name, index in _COORDINATES.items()}
+    u = {name: jax.scipy.stats.norm.cdf(z[..., index]) for name, index in COORDINATES.items()}
     colours = {name: palettes.pick(palette, u[f'{name}_colour']) for name, palette in PALETTES.items()}
     for name in _JITTERED:
         colours[name] = jnp.clip(

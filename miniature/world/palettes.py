@@ -57,7 +57,7 @@ SKIN = {  # a curve rather than a palette: every mixture of neighbours is a skin
     'dark': (0.40, 0.25, 0.18),
 }
 
-_BLEND = 0.08  # share of a colour's interval, at each end, over which it turns into its neighbour
+BLEND = 0.08  # share of a colour's interval, at each end, over which it turns into its neighbour
 
 
 def curve(palette: dict[str, tuple[float, float, float]], u: Float[Array, '...']) -> Float[Array, '... 3']:
@@ -72,7 +72,7 @@ def pick(palette: dict[str, tuple[float, float, float]], u: Float[Array, '...'])
     colours = np.asarray(list(palette.values()), np.float32)
     count = len(colours)
     inner = np.arange(1, count)
-    knots = np.sort(np.concatenate([[0.0], inner - _BLEND, inner + _BLEND, [count]])).astype(np.float32) / count
+    knots = np.sort(np.concatenate([[0.0], inner - BLEND, inner + BLEND, [count]])).astype(np.float32) / count
     stops = np.repeat(colours, 2, axis=0)
     return jnp.stack([jnp.interp(u, knots, stops[:, channel]) for channel in range(3)], axis=-1)
 

@@ -21,10 +21,13 @@ from miniature.generator_training import (
     Stage,
     _optimiser,
     _some_w,
+    attribute_error,
     carry_over,
+    fitted_readout,
     mapping_batch,
-    mapping_loss,
+    ready_mapping,
 )
+from miniature.mapping_construction import construct_mapping
 from miniature.training import fit
 
 
@@ -108,7 +111,7 @@ def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path):
 
 
 def test_a_step_moves_every_kind_of_leaf_by_its_rate():
-    stage = Stage('test', mapping_batch, mapping_loss, steps=1000, learning_rate=1e-2)
+    stage = Stage('test', mapping_batch, lambda *_: (jnp.zeros(()), {}), steps=1000, learning_rate=1e-2)
     params = {
         'backbone': {'mapping': {'weight': jnp.ones((6, 4)), 'bias': jnp.ones(4)}, 'const': jnp.ones((4, 4, 8))},
         'decoder': {'weight': jnp.ones((5, 7))},
@@ -147,3 +150,28 @@ def test_styles_are_carried_over_to_another_mapping_network(random_network):
     assert np.abs(paint(generator, other_ws) - planes).max() > 0.1
     carry_over(generator, before, after)
     np.testing.assert_allclose(paint(generator, other_ws), planes, atol=1e-4 * float(np.abs(planes).max()))
+
+
+def test_attributes_are_read_off_a_constructed_mapping_network(random_network):
+    small = BackboneConfig(resolution=8, plane_channels=4, channel_base=64, channel_max=8)
+    generator = random_network(
+        lambda: TriPlaneGenerator(replace(PRESETS['miniature'], backbone=small), rngs=nnx.Rngs(0))
+    )
+    before = _some_w(generator, 64, seed=0)
+    ready_mapping(generator, 0, carry=False)
+    w = np.asarray(_some_w(generator, 20_000, seed=0))
+    others = jax.random.normal(jax.random.key(9), (4096, 64))
+    assert attribute_error(generator, fitted_readout(generator, 0), others) < 0.007
+    assert np.abs(w.mean(axis=0)).mean() < 0.6  # what the layers behind are made for: about normal
+    assert 0.6 < w.std() < 1.2
+    weights = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(generator.backbone.mapping, nnx.Param))]
+    assert max(np.abs(weight).max() for weight in weights) < 30_000  # half precision ends at 65,504
+    ready_mapping(generator, 0, carry=True)
+    np.testing.assert_array_equal(_some_w(generator, 20_000, seed=0), w)  # it is good already
+    assert not np.allclose(before, w[:64])
+
+
+def test_other_mapping_networks_are_not_constructed(random_network):
+    narrow = random_network(lambda: TriPlaneGenerator(replace(PRESETS['miniature'], w_dim=128), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match='at least 226 channels; this one has 4 and 128'):
+        construct_mapping(narrow.backbone.mapping)
