@@ -100,6 +100,12 @@ def started_at(expected: Expected, offset: Offset) -> Pose:
     return pose
 
 
+def expected_at(expected: Expected, pose: Pose) -> Expected:
+    """What is expected once the best start has found this pose: its view, where none was known."""
+    view = np.where(expected.deviation[:VIEWS] > 0, pose[:VIEWS], expected.pose[:VIEWS])
+    return expected._replace(pose=np.concatenate([view, expected.pose[VIEWS:]]))
+
+
 @cache
 def make_look(resolution: int) -> Callable[[TriPlaneGenerator, Array, Array], Array]:
     """The compiled small rendering `(generator, planes [1, ...], cameras) -> [N, h, h, 3]`, in [-1, 1]."""

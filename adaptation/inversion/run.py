@@ -138,6 +138,7 @@ class _Run:
             bar.update(len(self.tried) * first)
             if fit is None or len(self.tried) < poses.starts(self.expected):
                 fit = self._start(fit)
+                self.expected = poses.expected_at(self.expected, fit.pose)
             bar.update(sum(later[: fit.stage - 1]) + fit.step)
             while fit.stage < len(self.stages):
                 stage = self.stages[fit.stage]
@@ -240,7 +241,7 @@ class _Run:
         leaves = jax.tree.leaves((fit.variables, fit.optimizer))
         arrays: dict[str, Any] = {f'leaf{index}': np.asarray(leaf) for index, leaf in enumerate(leaves)}
         told = {'key': self.key, 'stage': fit.stage, 'step': fit.step, 'numbers': self.numbers}
-        told['tried'] = list(self.tried.items())
+        told |= {'tried': list(self.tried.items()), 'expected': self.expected.pose.tolist()}
         with replacing(self.directory / STATE_FILE) as path, path.open('wb') as file:
             np.savez(file, told=json.dumps(told), pose=fit.pose, **arrays)
 
@@ -263,6 +264,7 @@ class _Run:
         fit.variables, fit.optimizer = jax.tree.unflatten(structure, kept)
         fit.stage, fit.step, self.numbers = told['stage'], told['step'], told['numbers']
         self.tried = {tuple(offset): loss for offset, loss in told['tried']}
+        self.expected = self.expected._replace(pose=np.asarray(told['expected']))
         return fit if self.tried else None
 
     def _forget(self) -> None:

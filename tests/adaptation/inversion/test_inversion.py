@@ -94,7 +94,11 @@ def test_starts_go_from_the_best_view_of_one_axis_along_the_next():
     expected = poses.Expected(np.asarray((0.1, 0.2, 0, 0, 0, 0)), np.asarray((0.02, 0.04, 0.1, 0.1, 0.1, 0.1)))
     assert poses.starts(expected) == len(tried)
     np.testing.assert_allclose(poses.started_at(expected, (-1.5, 1.5)), (0.07, 0.26, 0, 0, 0, 0))
-    assert poses.starts(expected._replace(deviation=np.asarray((0, 0, 0.1, 0.1, 0.1, 0.1)))) == 1
+    known = expected._replace(deviation=np.asarray((0, 0, 0.1, 0.1, 0.1, 0.1)))
+    assert poses.starts(known) == 1
+    found = np.asarray((0.3, -0.3, 0.5, 0.5, 0.5, 0.5))
+    np.testing.assert_allclose(poses.expected_at(expected, found).pose, (0.3, -0.3, 0, 0, 0, 0))
+    np.testing.assert_array_equal(poses.expected_at(known, found).pose, expected.pose)
 
 
 def test_coordinates_of_w_are_standard_deviations(tiny_generator: TriPlaneGenerator):
