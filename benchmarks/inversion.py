@@ -1,11 +1,15 @@
 """How well inversion recovers heads whose camera is known: heads of the world, and the generator's own.
 
     python -m benchmarks.inversion [--heads=4] [--output=docs/inversion.md] [--workdir=runs/inversion]
+        [--adapter=runs/sketch]
 
 The heads are no network's training heads, seen by cameras of the generator's distribution; inversion is told nothing
 but the picture. Reported are the errors of yaw and pitch (degrees), PSNR and SSIM of the reconstruction, and the share
 of the head's classes (glasses, hair style, ...) that the judge reads right off it, beside what it reads off the picture
 itself. For heads of the world the PSNR is bounded by how true the generator is to it.
+
+The working directory gets `world.png` and `generator.png`: a column for each head, with the picture, the
+reconstruction, the same head from another side, and, with --adapter, that in the run's style.
 """
 
 from __future__ import annotations
@@ -22,12 +26,17 @@ import numpy as np
 from jaxtyping import Float
 
 import clip_jax
+from adaptation import load_adapted
 from adaptation.adapter import load_source
+from adaptation.generation.grids import compose, tile
+from adaptation.generation.pictures import save_png
+from adaptation.generation.poses import pose_cameras
+from adaptation.generation.rendering import look, to_pixels
 from adaptation.generation.subjects import Subject
 from adaptation.inputs import encoder_directories
-from adaptation.inversion import Request, ViewReader, invert
+from adaptation.inversion import Inversion, Request, ViewReader, invert
 from adaptation.inversion.command import default_block
-from adaptation.inversion.pictures import as_photographed, save_side_by_side
+from adaptation.inversion.pictures import as_photographed
 from benchmarks.miniature import ROOT, accuracy
 from benchmarks.records import command_line, write_records
 from eg3d_jax import TriPlaneGenerator
@@ -38,6 +47,7 @@ from miniature import world
 from miniature.judge import Judge, embed_all, load_judge
 
 SEED = 95_000  # no training command uses it
+OTHER_SIDE = 0.45  # radians of yaw
 COLUMNS = {
     'yaw_error': ('Yaw error, degrees', '.1f'),
     'pitch_error': ('Pitch error, degrees', '.1f'),
@@ -67,8 +77,8 @@ def subjects(generator: TriPlaneGenerator, count: int) -> tuple[Any, Float[np.nd
 
 def measure_one(
     image: np.ndarray, view: np.ndarray, setup: tuple[TriPlaneGenerator, ViewReader, tuple[clip_jax.Clip, ...]]
-) -> tuple[dict[str, Any], np.ndarray]:
-    """The numbers of a head, and its reconstruction."""
+) -> tuple[dict[str, Any], Inversion]:
+    """The numbers of a head, and what was found."""
     generator, reader, encoders = setup
     started = time.perf_counter()
     found = invert(generator, image, encoders, tuple(map(default_block, encoders)), Request(align=False), reader=reader)
@@ -84,26 +94,43 @@ def measure_one(
         'ssim': stages['tuned']['ssim'],
         'seconds': seconds,
     }
-    return numbers, as_photographed(found, Subject('source', 'source', generator, generator.config.camera))
+    return numbers, found
 
 
-def measure(count: int, workdir: Path) -> list[dict[str, Any]]:
-    """A record of each head."""
+def from_another_side(found: Inversion, subject: Subject) -> np.ndarray:
+    """The head from the side that its picture does not show."""
+    yaw = -np.copysign(OTHER_SIDE, found.pose[0])
+    looking = pose_cameras(np.asarray([[yaw, 0.0]], np.float32), subject.camera)
+    (seen,) = look(found.tuned(subject.generator), found.ws, looking, 1)
+    return seen.images[0]
+
+
+def measure(count: int, workdir: Path, adapter: Path | None) -> list[dict[str, Any]]:
+    """A record of each head; a sheet of pictures of each kind."""
     generator, judge = load_source('miniature'), load_judge()
+    camera = generator.config.camera
+    source = Subject('source', 'source', generator, camera)
+    turned = [source]
+    if adapter is not None:
+        turned.append(Subject('adapted', adapter.name, load_adapted(generator, adapter), camera))
     encoders = tuple(clip_jax.load_clip(directory) for directory in encoder_directories(('miniature',)))
     setup = (generator, ViewReader(generator, generator.config.camera), encoders)
     z, views, pictures = subjects(generator, count)
     classes = {name: np.asarray(value) for name, value in world.classes(world.from_latent(z)).items()}
     records = []
     for kind, images in pictures.items():
+        columns = []
         for index, (image, view) in enumerate(zip(images, views, strict=True)):
-            numbers, rebuilt = measure_one(image, view, setup)
+            numbers, found = measure_one(image, view, setup)
+            rebuilt = as_photographed(found, source)
             mine = {name: value[index : index + 1] for name, value in classes.items()}
             numbers['attributes'] = _attributes(judge, rebuilt, mine)
             numbers['attributes_of_picture'] = _attributes(judge, image, mine)
-            save_side_by_side(workdir / f'{kind}_{index}.png', [('picture', image), ('inverted', rebuilt)])
+            columns.append([image, rebuilt, *(from_another_side(found, shown) for shown in turned)])
             records.append({'heads': kind, 'head': index, **numbers})
             print(records[-1], flush=True)
+        rows = [[tile(to_pixels(image)) for image in row] for row in zip(*columns, strict=True)]
+        save_png(workdir / f'{kind}.png', compose([rows]), {})
     return records
 
 
@@ -129,8 +156,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'inversion.md', help='Markdown file')
     parser.add_argument('--workdir', type=Path, default=Path('runs/inversion'), help='for pictures')
     parser.add_argument('--heads', type=int, default=4, help='of each kind')
+    parser.add_argument('--adapter', type=Path, help='a run whose style the pictures show as well')
     options = parser.parse_args(arguments)
-    records = measure(options.heads, options.workdir)
+    records = measure(options.heads, options.workdir, options.adapter)
     command = command_line('benchmarks.inversion', arguments)
     text = (
         f'# Inversion of heads with known cameras\n\nWritten by `{command}` ({machine()}): {options.heads} '

@@ -30,6 +30,11 @@ PRIOR = 1e-3  # weight of the squared pose, in deviations, beside the mean squar
 DAMPING = 1e-3  # share of the curvature that is added to its diagonal
 
 START_REACH = 1.5  # deviations to either side of what is expected of yaw and pitch
+HELD = (
+    1.0,
+    0.35,
+)  # share of these deviations that is left once the best start is known: pitch is held on to, which the
+# shape of a head would trade against its own errors
 
 Pose = Float[np.ndarray, '6']
 Offset = tuple[float, ...]  # of yaw and pitch from what is expected, in deviations
@@ -103,7 +108,8 @@ def started_at(expected: Expected, offset: Offset) -> Pose:
 def expected_at(expected: Expected, pose: Pose) -> Expected:
     """What is expected once the best start has found this pose: its view, where none was known."""
     view = np.where(expected.deviation[:VIEWS] > 0, pose[:VIEWS], expected.pose[:VIEWS])
-    return expected._replace(pose=np.concatenate([view, expected.pose[VIEWS:]]))
+    deviation = np.concatenate([expected.deviation[:VIEWS] * HELD, expected.deviation[VIEWS:]])
+    return Expected(np.concatenate([view, expected.pose[VIEWS:]]), deviation)
 
 
 @cache

@@ -241,7 +241,7 @@ class _Run:
         leaves = jax.tree.leaves((fit.variables, fit.optimizer))
         arrays: dict[str, Any] = {f'leaf{index}': np.asarray(leaf) for index, leaf in enumerate(leaves)}
         told = {'key': self.key, 'stage': fit.stage, 'step': fit.step, 'numbers': self.numbers}
-        told |= {'tried': list(self.tried.items()), 'expected': self.expected.pose.tolist()}
+        told |= {'tried': list(self.tried.items()), 'expected': [part.tolist() for part in self.expected]}
         with replacing(self.directory / STATE_FILE) as path, path.open('wb') as file:
             np.savez(file, told=json.dumps(told), pose=fit.pose, **arrays)
 
@@ -264,7 +264,7 @@ class _Run:
         fit.variables, fit.optimizer = jax.tree.unflatten(structure, kept)
         fit.stage, fit.step, self.numbers = told['stage'], told['step'], told['numbers']
         self.tried = {tuple(offset): loss for offset, loss in told['tried']}
-        self.expected = self.expected._replace(pose=np.asarray(told['expected']))
+        self.expected = poses.Expected(*map(np.asarray, told['expected']))
         return fit if self.tried else None
 
     def _forget(self) -> None:

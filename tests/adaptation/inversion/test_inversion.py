@@ -97,7 +97,9 @@ def test_starts_go_from_the_best_view_of_one_axis_along_the_next():
     known = expected._replace(deviation=np.asarray((0, 0, 0.1, 0.1, 0.1, 0.1)))
     assert poses.starts(known) == 1
     found = np.asarray((0.3, -0.3, 0.5, 0.5, 0.5, 0.5))
-    np.testing.assert_allclose(poses.expected_at(expected, found).pose, (0.3, -0.3, 0, 0, 0, 0))
+    at = poses.expected_at(expected, found)
+    np.testing.assert_allclose(at.pose, (0.3, -0.3, 0, 0, 0, 0))
+    np.testing.assert_allclose(at.deviation, (0.02, 0.04 * poses.HELD[1], 0.1, 0.1, 0.1, 0.1))
     np.testing.assert_array_equal(poses.expected_at(known, found).pose, expected.pose)
 
 
