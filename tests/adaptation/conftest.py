@@ -60,16 +60,24 @@ def tiny_config(tiny_values: dict[str, Any]) -> Callable[..., AdaptationConfig]:
 
 
 @pytest.fixture(scope='module')
-def browser() -> Iterator[Any]:
-    """Chromium, drawing without a GPU."""
+def chromium() -> Iterator[Any]:
+    """The browser, drawing without a GPU, for the tests of a module."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which('chromium')
-    if chromium is None:
+    program = shutil.which('chromium')
+    if program is None:
         pytest.skip('there is no chromium: install it, as .ci/run does')
     arguments = ['--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
     arguments += ['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """The same for one test: its pages are closed, or they would look for the next test's server."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()

@@ -42,14 +42,14 @@ COLOURS = """() => [...document.body.querySelectorAll('*')].filter(
 
 
 @pytest.fixture(scope='module')
-def open_page(browser: Browser, report: Path) -> Iterator[Callable[..., Page]]:
+def open_page(chromium: Browser, report: Path) -> Iterator[Callable[..., Page]]:
     """Callable: (width) -> the report at this width, opened once; what went wrong on the way fails the test."""
     pages: dict[int, Page] = {}
     told: list[str] = []
 
     def opened(width: int) -> Page:
         if width not in pages:
-            page = browser.new_page(viewport={'width': width, 'height': 800})
+            page = chromium.new_page(viewport={'width': width, 'height': 800})
             page.on('console', lambda message: told.append(f'console: {message.text}'))
             page.on('pageerror', lambda error: told.append(f'error: {error}'))
             page.on('request', lambda request: told.append(f'request: {request.url[:100]}'))
