@@ -45,6 +45,7 @@ def _judge_quality(directory: Path, workdir: Path) -> dict[str, Any]:
 
 MEASURES: dict[str, Callable[[Path, Path], Mapping[str, Any]]] = {
     'generator': lambda directory, workdir: generator_quality.measure(directory),
+    'next_generator': lambda directory, workdir: generator_quality.measure(directory),
     'clip_patch8': clip_training_quality.measure,
     'clip_patch16': clip_training_quality.measure,
     'judge': _judge_quality,
