@@ -137,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(result)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     command = command_line('benchmarks.several_domains', arguments)
-    write_records(options.output, f'# One run over several references\n\n`{command}`\n\n{text}\n', result)
+    text = f'# One run over several references\n\nWritten by `{command}` ({machine()}).\n\n{text}\n'
+    write_records(options.output, text, result)
     return 0
 
 

@@ -7,7 +7,7 @@ on, and the last one spreads them over w: in pairs of opposite sign, of which a 
 
 Training alone left a tenth of some attributes' variance unexplained, of sharp steps above all.
 
-Letters: K knots, D channels of w, A attributes.
+Letters: Z channels of a latent, K knots, D channels of w, A attributes, I inputs and O outputs of a layer.
 """
 
 import jax.numpy as jnp
@@ -72,12 +72,12 @@ def construct_mapping(mapping: MappingNetwork) -> None:
     coordinates, places, heights = map(np.asarray, zip(*wanted, strict=True))
     first = np.zeros((latent.LATENT_SIZE, len(wanted)))
     first[coordinates, np.arange(len(wanted))] = heights
-    read, offset, attributes = _fitted(first, -places * heights)
+    read, offset = _fitted(first, -places * heights)
 
     _put(layers[0], first, -places * heights)
     _put(layers[1], read, offset + SHIFT)
     _put(layers[2], np.eye(count) / LEAKY_GAIN, np.zeros(count))
-    random = np.random.default_rng(SEED).standard_normal((size // 2, attributes))
+    random = np.random.default_rng(SEED).standard_normal((size // 2, count))
     half = np.linalg.qr(random)[0] * np.sqrt(size / 2 / count)
     spread = np.concatenate([half, -half]).T  # [A, D]
     _put(layers[3], spread / LEAKY_GAIN, -SHIFT * spread.sum(axis=0))
@@ -85,8 +85,8 @@ def construct_mapping(mapping: MappingNetwork) -> None:
 
 def _fitted(
     weight: Float[np.ndarray, 'Z K'], bias: Float[np.ndarray, 'K']
-) -> tuple[Float[np.ndarray, 'K A'], Float[np.ndarray, 'A'], int]:
-    """The linear function of the hidden layer that is nearest to the attributes in deviations, and their number."""
+) -> tuple[Float[np.ndarray, 'K A'], Float[np.ndarray, 'A']]:
+    """Weight and bias of the linear function of the hidden layer that is nearest to the attributes in deviations."""
     z = np.random.default_rng(SEED).standard_normal((SAMPLES, latent.LATENT_SIZE)).astype(np.float32)
     z = z / np.sqrt(np.mean(np.square(z), axis=1, keepdims=True))
     true = np.asarray(world.attributes(world.from_latent(jnp.asarray(z))), np.float64)
@@ -95,7 +95,7 @@ def _fitted(
     hidden = np.append(LEAKY_GAIN * np.where(x > 0, x, LEAKY_SLOPE * x), np.ones((SAMPLES, 1)), axis=1)
     products = hidden.T @ hidden
     solved = np.linalg.solve(products + RIDGE * np.eye(len(products)), hidden.T @ standard)
-    return solved[:-1], solved[-1], true.shape[1]
+    return solved[:-1], solved[-1]
 
 
 def _put(layer: FullyConnected, weight: Float[np.ndarray, 'I O'], bias: Float[np.ndarray, 'O']) -> None:

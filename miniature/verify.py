@@ -43,9 +43,13 @@ def _judge_quality(directory: Path, workdir: Path) -> dict[str, Any]:
     return judge_training.measure(load_judge(directory), make_pool(workdir, heads, heads, judge_training.HELD_OUT_SEED))
 
 
+def _generator_quality(directory: Path, workdir: Path) -> dict[str, float]:
+    return generator_quality.measure(directory)
+
+
 MEASURES: dict[str, Callable[[Path, Path], Mapping[str, Any]]] = {
-    'generator': lambda directory, workdir: generator_quality.measure(directory),
-    'next_generator': lambda directory, workdir: generator_quality.measure(directory),
+    'generator': _generator_quality,
+    'next_generator': _generator_quality,
     'clip_patch8': clip_training_quality.measure,
     'clip_patch16': clip_training_quality.measure,
     'judge': _judge_quality,

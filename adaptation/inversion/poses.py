@@ -30,11 +30,9 @@ PRIOR = 1e-3  # weight of the squared pose, in deviations, beside the mean squar
 DAMPING = 1e-3  # share of the curvature that is added to its diagonal
 
 START_REACH = 1.5  # deviations to either side of what is expected of yaw and pitch
-HELD = (
-    1.0,
-    0.35,
-)  # share of these deviations that is left once the best start is known: pitch is held on to, which the
-# shape of a head would trade against its own errors
+# Share of these deviations that is left once the best start is known: pitch is held on to, which the shape of a head
+# would trade against its own errors.
+HELD = (1.0, 0.35)
 
 Pose = Float[np.ndarray, '6']
 Offset = tuple[float, ...]  # of yaw and pitch from what is expected, in deviations
