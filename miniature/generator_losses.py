@@ -22,7 +22,6 @@ FILLED_SCALE = 0.1  # from raw density to the logit of "filled": a logit of 5 is
 PATCH = 0.375  # side of the rendered part of the picture
 TRAINING_SAMPLES = (12, 12)  # stratified and importance samples of a ray while training
 WEIGHTS = {
-    'attributes': 0.1,
     'colour': 1.5,
     'filled': 0.4,
     'raw': 1.0,

@@ -2,13 +2,14 @@
 
     python -m miniature.generator_training --output=miniature/weights/generator
 
-The mapping network is constructed (`miniature.mapping_construction`): w is linear in the head's attributes from the
-start. Then stages, each of them resumable (Ctrl-C, then the same command): the tri-plane field at points in space,
-without ray marching, first on coarse planes, where a step sees four times the heads; field and pictures together,
-through volume rendering and G2. The generator and the world get the same latents, so that every latent has a true head.
+The mapping network is constructed (`miniature.mapping_construction`), so that w is linear in all that pictures show of
+the head, and left as it is: trained along, it jitters, and what is learnt from w is learnt worse. Then stages, each of
+them resumable (Ctrl-C, then the same command): the tri-plane field at points in space, without ray marching, first on
+coarse planes, where a step sees four times the heads; field and pictures together, through volume rendering and G2. The
+generator and the world get the same latents, so that every latent has a true head.
 
 With ``--initial`` the coarse planes are skipped: what was learnt there is in the given weights already. A mapping
-network that says less of the attributes than a constructed one is replaced, and the layers behind it are fitted to the
+network that says less of the head than a constructed one is replaced, and the layers behind it are fitted to the
 new w. ``--stage=NAME:STEPS:RATE``, once for each, runs these stages instead.
 """
 
@@ -43,13 +44,12 @@ from miniature.generator_losses import (
     total,
 )
 from miniature.generator_quality import CAMERA_SPREAD, measure
-from miniature.mapping_construction import construct_mapping
+from miniature.mapping_construction import construct_mapping, shown
 from miniature.optimisers import is_matrix, muon
 from miniature.training import fit, read_recipe, write_recipe
 
 CONFIG = PRESETS['miniature']
-MAPPING_BATCH = 512
-LARGEST_ERROR = 0.01  # of the attributes read off w; a mapping network that is worse is constructed anew
+LARGEST_ERROR = 0.01  # of what is read off w; a mapping network that is worse is constructed anew
 FIELDS = {16: (32, 14), 32: (16, 16), 64: (8, 20)}  # side of the planes -> heads; rays along a side, see `field_rays`
 FIELD_STAGES = ((16, 2200, 1e-2), (32, 2200, 8e-3), (64, 1400, 6e-3))  # side of the planes, steps, learning rate
 PICTURE_BATCH = 8
@@ -57,16 +57,15 @@ MEAN_W_SAMPLES = 4096
 SMALLEST_VARIANCE = 1e-3
 CLIP_NORM = 2.0
 AVERAGING = 0.998  # of the weights, over steps
-# Learning rates relative to the base rate. The mapping network stores its weights 100 times larger than it uses them.
-RATES = {'mapping': 10.0, 'decoder': 2.0, 'rest': 1.0}
+RATES = {'decoder': 2.0, 'rest': 1.0}  # learning rates relative to the base rate
+TRAINED = nnx.All(nnx.Param, nnx.Not(nnx.PathContains('mapping')))
 COMPARED_LATENTS = 32_768  # whose w tell how a mapping network has changed
 
 
 class State(NamedTuple):
-    """Parameters, their running average, and the optimiser's state; `readout` maps w to attributes."""
+    """Parameters, their running average, and the optimiser's state."""
 
     params: Any
-    readout: Array
     average: Any
     optimiser: Any
 
@@ -82,29 +81,24 @@ class Batch(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A named loss ``(generator, readout, batch, key) -> (loss, metrics)``, and the batches it takes, ``key -> batch``.
+    """A named loss ``(generator, batch, key) -> (loss, metrics)``, and the batches it takes, ``key -> batch``.
 
     Each batch serves `uses` steps in a row, as much as drawing the world costs.
     """
 
     name: str
     batch: Callable[[PRNGKeyArray], Any]
-    loss: Callable[[TriPlaneGenerator, Array, Any, PRNGKeyArray], tuple[Array, dict[str, Array]]]
+    loss: Callable[[TriPlaneGenerator, Any, PRNGKeyArray], tuple[Array, dict[str, Array]]]
     steps: int
     learning_rate: float
     uses: int = 1
 
 
-def mapping_batch(key: PRNGKeyArray) -> Array:
-    """Latents."""
-    return jax.random.normal(key, (MAPPING_BATCH, world.LATENT_SIZE))
-
-
 def attribute_error(generator: TriPlaneGenerator, readout: Array, z: Array) -> Array:
-    """The mean over attributes of the squared error over the variance, both taken over these latents."""
+    """The mean over what w is to be linear in (`shown`) of the squared error over the variance, both over these z."""
     w = generator.mapping(z, jnp.zeros((len(z), 25)))[:, 0]
     read = jnp.concatenate([w, jnp.ones((len(z), 1))], axis=1) @ readout
-    true = world.attributes(world.from_latent(z))
+    true = shown(world.from_latent(z))
     return jnp.mean(jnp.square(read - true) / (jnp.var(true, axis=0) + SMALLEST_VARIANCE))
 
 
@@ -120,13 +114,12 @@ def field_batch(key: PRNGKeyArray, resolution: int) -> Batch:
 
 
 def field_loss(
-    generator: TriPlaneGenerator, readout: Array, batch: Batch, key: PRNGKeyArray, resolution: int
+    generator: TriPlaneGenerator, batch: Batch, key: PRNGKeyArray, resolution: int
 ) -> tuple[Array, dict[str, Array]]:
     """The field at points, held by planes of this resolution."""
     ws = generator.mapping(batch.z, batch.camera)
     planes = generator.backbone.synthesis(ws, noise_mode='none', resolution=resolution)
     losses = field_losses(generator, planes, batch.field)
-    losses['attributes'] = attribute_error(generator, readout, mapping_batch(key))
     return total(losses), losses
 
 
@@ -140,17 +133,13 @@ def picture_batch(key: PRNGKeyArray) -> Batch:
     return Batch(z, camera, field_targets(seen, part, points_key, stride=4), part, picture_targets(seen))
 
 
-def picture_loss(
-    generator: TriPlaneGenerator, readout: Array, batch: Batch, key: PRNGKeyArray
-) -> tuple[Array, dict[str, Array]]:
+def picture_loss(generator: TriPlaneGenerator, batch: Batch, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
     """The field, and a part of a picture, of each head."""
     assert batch.part is not None
     assert batch.picture is not None
     ws = generator.mapping(batch.z, batch.camera)
     planes = generator.planes(ws, noise_mode='none')
     losses = field_losses(generator, planes, batch.field)
-    attributes_key, key = jax.random.split(key)
-    losses['attributes'] = attribute_error(generator, readout, mapping_batch(attributes_key))
     losses |= picture_losses(generator, planes, ws, batch.picture, batch.part, key)
     return total(losses), losses
 
@@ -166,7 +155,7 @@ def draw(n: int, key: PRNGKeyArray) -> tuple[Array, Array]:
 
 
 def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
-    """Muon for the matrices and kernels of mapping, backbone and G2, Adam for the rest, both in steps of a root mean
+    """Muon for the matrices and kernels of backbone and G2, Adam for the rest, both in steps of a root mean
     square of about the learning rate times the stage's rate of the part."""
 
     def label(path: tuple, leaf: Array) -> str:
@@ -174,7 +163,7 @@ def _optimiser(stage: Stage, params: Any) -> optax.GradientTransformation:
         part = next((name for name in RATES if name in names), 'rest')
         return f'{part} {"matrix" if is_matrix(leaf) and not names & {"const", "decoder"} else "other"}'
 
-    labels = {'params': jax.tree_util.tree_map_with_path(label, params), 'readout': 'rest other'}
+    labels = jax.tree_util.tree_map_with_path(label, params)
     warmup = min(100, stage.steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, stage.learning_rate, warmup, stage.steps, 0.02 * stage.learning_rate
@@ -229,22 +218,20 @@ def make_step(
 ) -> Callable:
     """The stage's jitted step ``(state, index) -> (state, metrics)``."""
 
-    def loss(trained: dict[str, Any], batch: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
-        generator = nnx.merge(graphdef, trained['params'], buffers)
-        return stage.loss(generator, trained['readout'], batch, key)
+    def loss(params: Any, batch: Any, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+        return stage.loss(nnx.merge(graphdef, params, buffers), batch, key)
 
     # The world compiles slowly: a program of its own, which no change of the losses compiles again.
     make_batch = jax.jit(stage.batch)
 
     @partial(jax.jit, donate_argnums=0)
     def update(state: State, batch: Any, index: Array, key: PRNGKeyArray) -> tuple[State, dict[str, Array]]:
-        trained = {'params': state.params, 'readout': state.readout}
-        gradients, metrics = jax.grad(loss, has_aux=True)(trained, batch, key)
-        updates, optimiser_state = optimiser.update(gradients, state.optimiser, trained)
-        trained = optax.apply_updates(trained, updates)
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, batch, key)
+        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(AVERAGING, (1.0 + index) / (10.0 + index))
-        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, trained['params'])
-        return State(trained['params'], trained['readout'], average, optimiser_state), metrics
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, params)
+        return State(params, average, optimiser_state), metrics
 
     latest: dict[int, Any] = {}  # the last batch, by its number
 
@@ -260,7 +247,7 @@ def make_step(
 
 
 def ready_mapping(generator: TriPlaneGenerator, seed: int, *, carry: bool) -> None:
-    """Constructs the mapping network, unless attributes are read off its w already.
+    """Constructs the mapping network, unless all that is shown is read off its w already.
 
     Args:
         generator: changed in place.
@@ -294,12 +281,10 @@ def carry_over(generator: TriPlaneGenerator, before: Array, after: Array) -> Non
 
 
 def fitted_readout(generator: TriPlaneGenerator, seed: int) -> Array:
-    """The linear map from w, and a 1 after it, to the attributes that errs least on some latents."""
+    """The linear map from w, and a 1 after it, to what is shown that errs least on some latents."""
     z = _some_latents(generator, COMPARED_LATENTS, seed)
     w = _some_w(generator, COMPARED_LATENTS, seed)
-    return jnp.linalg.lstsq(
-        jnp.concatenate([w, jnp.ones((len(w), 1))], axis=1), world.attributes(world.from_latent(z))
-    )[0]
+    return jnp.linalg.lstsq(jnp.concatenate([w, jnp.ones((len(w), 1))], axis=1), shown(world.from_latent(z)))[0]
 
 
 def _some_latents(generator: TriPlaneGenerator, n: int, seed: int) -> Array:
@@ -322,15 +307,14 @@ def train(
         weight = getattr(synthesis, f'b{resolution}').torgb.weight  # finer planes start where the coarser ones ended
         weight[...] = jnp.zeros_like(weight[...])
     ready_mapping(generator, seed, carry=initial is not None)
-    readout = fitted_readout(generator, seed)
-    graphdef, params, *rest = nnx.split(generator, nnx.Param, ...)
+    graphdef, params, *rest = nnx.split(generator, TRAINED, ...)
     (buffers,) = rest
     seconds = 0.0
     for number, stage in enumerate(stages):
         optimiser = _optimiser(stage, params)
-        optimiser_state = optimiser.init({'params': params, 'readout': readout})
+        optimiser_state = optimiser.init(params)
         # Copies, since a step gives its state's memory away.
-        state = jax.tree.map(jnp.copy, State(params, readout, params, optimiser_state))
+        state = jax.tree.map(jnp.copy, State(params, params, optimiser_state))
         # Weakly typed leaves, or some that are not committed to a device, would compile the step a second time.
         state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
         state = jax.device_put(state, jax.devices()[0])
@@ -341,10 +325,9 @@ def train(
             save_preview(averaged, workdir / f'{stage.name}_{done:06d}.png')
 
         state, stage_seconds = fit(step, state, stage.steps, workdir / stage.name, name=stage.name, preview=preview)
-        readout = state.readout
         seconds += stage_seconds
         nnx.update(generator, state.average)
-        params = nnx.state(generator, nnx.Param)
+        params = nnx.state(generator, TRAINED)
     generator.backbone.mapping.w_avg[...] = _some_w(generator, MEAN_W_SAMPLES, seed).mean(axis=0)
     return generator, seconds
 

@@ -7,6 +7,7 @@ in words. All of it is a deterministic, jit- and vmap-able function of the heads
 from miniature.world.anatomy import Part
 from miniature.world.captions import CLASSES, STYLE_PHRASES, captions, class_prompts, classes, vocabulary
 from miniature.world.latent import ATTRIBUTES, LATENT_SIZE, Heads, attributes, from_latent, sample
+from miniature.world.paint import paired_colours, worn_colours
 from miniature.world.styles import STYLES, render, render_styles
 from miniature.world.trace import BACKGROUND_RADIUS, Buffers, background_colour, buffers, query
 
@@ -27,9 +28,11 @@ __all__ = [
     'class_prompts',
     'classes',
     'from_latent',
+    'paired_colours',
     'query',
     'render',
     'render_styles',
     'sample',
     'vocabulary',
+    'worn_colours',
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from miniature.world.anatomy import Landmarks, Part
 from miniature.world.latent import CHOICES, Heads
@@ -237,6 +237,50 @@ def _trim(head: Heads, colour: dict[str, Vector]) -> Vector:
     plain = mix(colour['clothes'], _contrast(colour['clothes']), 0.35)
     collar = mix(colour['clothes'], grey(1.0), 0.82)
     return select(head.has('neckline', 'scarf'), scarf, select(head.has('neckline', 'collar'), collar, plain))
+
+
+def paired_colours(heads: Heads) -> Float[Array, 'N 6']:
+    """The companion colours that hats' bands and patterns on clothes take, rgb in [0, 1]."""
+    return jnp.concatenate(
+        [_contrast(vector(heads.colours[name])).array() for name in ('headwear', 'clothes')], axis=-1
+    )
+
+
+def worn_colours(heads: Heads) -> Float[Array, 'N W']:
+    """The colours of what some heads wear and others do not, rgb in [0, 1]: black where it is not worn.
+
+    Unlike the attributes, which all heads have and not all show, these are what a picture shows; `WORN` names them.
+    """
+    colour = {name: vector(value) for name, value in heads.colours.items()}
+    painted = {
+        'headwear': colour['headwear'],
+        'hair': colour['hair'],
+        'glasses': colour['glasses'],
+        'earrings': colour['earrings'],
+        'band': _contrast(colour['headwear']),
+        'pattern': _contrast(colour['clothes']),
+        'trim': _trim(heads, colour),
+    }
+    return jnp.concatenate(
+        [painted[item].array() * heads.has(name, *values)[:, None] for item, name, values in WORN], axis=-1
+    )
+
+
+WORN = (  # what is painted, and the choice and its values that show it
+    ('headwear', 'headwear', ('beanie',)),
+    ('headwear', 'headwear', ('cap',)),
+    ('headwear', 'headwear', ('hat',)),
+    ('headwear', 'headwear', ('headband',)),
+    ('band', 'headwear', ('beanie', 'cap', 'hat')),
+    ('hair', 'headwear', ('none', 'headband')),
+    ('trim', 'neckline', ('crew', 'turtleneck')),
+    ('trim', 'neckline', ('collar',)),
+    ('trim', 'neckline', ('scarf',)),
+    ('pattern', 'pattern', ('striped',)),
+    ('pattern', 'pattern', ('dotted',)),
+    ('glasses', 'glasses', ('round', 'square')),
+    ('earrings', 'earrings', ('earrings',)),
+)
 
 
 def _ribs(trim: Vector, p: Vector, is_scarf: Array) -> Vector:

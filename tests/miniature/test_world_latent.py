@@ -8,6 +8,7 @@ import pytest
 from miniature import world
 from miniature.world import palettes
 from miniature.world.latent import AMOUNTS, CHOICES, PALETTES
+from miniature.world.paint import WORN
 
 MANY = 4000
 
@@ -29,6 +30,20 @@ def test_attributes_are_named_and_lie_in_the_unit_interval(crowd: world.Heads):
     assert len(set(world.ATTRIBUTES)) == len(world.ATTRIBUTES)
     assert values.min() >= 0 and values.max() <= 1
     assert np.all(values.std(axis=0) > 0.02)
+
+
+def test_worn_colours_are_seen_where_they_are_worn(crowd: world.Heads):
+    """A cap's colour is the headwear's on heads with a cap, and black on all others; the others likewise."""
+    worn = np.asarray(world.worn_colours(jax.tree.map(jnp.asarray, crowd))).reshape(MANY, len(WORN), 3)
+    for colours, (item, name, values) in zip(np.moveaxis(worn, 1, 0), WORN, strict=True):
+        on = np.isin(crowd.choices[name], [list(CHOICES[name]).index(value) for value in values])
+        assert 0.05 < on.mean() < 0.95
+        assert np.all(colours[~on] == 0)
+        assert colours[on].max(axis=1).min() > 0.1
+        if item in PALETTES:
+            np.testing.assert_array_equal(colours[on], crowd.colours[item][on])
+    bands, hats = (np.asarray(world.paired_colours(jax.tree.map(jnp.asarray, crowd)))[:, :3], crowd.colours['headwear'])
+    assert np.abs(bands - hats).max(axis=1).min() > 0.1, 'a band is told from its hat'
 
 
 def test_there_are_two_dozen_independent_attributes(crowd: world.Heads):
