@@ -94,7 +94,7 @@ class Stage(NamedTuple):
     uses: int = 1
 
 
-def attribute_error(generator: TriPlaneGenerator, readout: Array, z: Array) -> Array:
+def readout_error(generator: TriPlaneGenerator, readout: Array, z: Array) -> Array:
     """The mean over what w is to be linear in (`shown`) of the squared error over the variance, both over these z."""
     w = generator.mapping(z, jnp.zeros((len(z), 25)))[:, 0]
     read = jnp.concatenate([w, jnp.ones((len(z), 1))], axis=1) @ readout
@@ -255,7 +255,7 @@ def ready_mapping(generator: TriPlaneGenerator, seed: int, *, carry: bool) -> No
         carry: whether the layers behind are to read off the new w what they read off the old one.
     """
     some = jax.random.normal(jax.random.key(seed + 1), (COMPARED_LATENTS, generator.config.z_dim))
-    if float(attribute_error(generator, fitted_readout(generator, seed), some)) < LARGEST_ERROR:
+    if float(readout_error(generator, fitted_readout(generator, seed), some)) < LARGEST_ERROR:
         return
     before = _some_w(generator, COMPARED_LATENTS, seed)
     construct_mapping(generator.backbone.mapping)

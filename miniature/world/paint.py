@@ -240,7 +240,7 @@ def _trim(head: Heads, colour: dict[str, Vector]) -> Vector:
 
 
 def paired_colours(heads: Heads) -> Float[Array, 'N 6']:
-    """The companion colours that hats' bands and patterns on clothes take, rgb in [0, 1]."""
+    """The companion colours that hats' bands, and after them patterns on clothes, take: rgb in [0, 1]."""
     return jnp.concatenate(
         [_contrast(vector(heads.colours[name])).array() for name in ('headwear', 'clothes')], axis=-1
     )
@@ -249,7 +249,8 @@ def paired_colours(heads: Heads) -> Float[Array, 'N 6']:
 def worn_colours(heads: Heads) -> Float[Array, 'N W']:
     """The colours of what some heads wear and others do not, rgb in [0, 1]: black where it is not worn.
 
-    Unlike the attributes, which all heads have and not all show, these are what a picture shows; `WORN` names them.
+    W is three for each entry of `WORN`, in its order. Unlike the attributes, which all heads have and not all show,
+    these are what a picture shows.
     """
     colour = {name: vector(value) for name, value in heads.colours.items()}
     painted = {
