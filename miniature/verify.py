@@ -49,7 +49,6 @@ def _generator_quality(directory: Path, workdir: Path) -> dict[str, float]:
 
 MEASURES: dict[str, Callable[[Path, Path], Mapping[str, Any]]] = {
     'generator': _generator_quality,
-    'next_generator': _generator_quality,
     'clip_patch8': clip_training_quality.measure,
     'clip_patch16': clip_training_quality.measure,
     'judge': _judge_quality,

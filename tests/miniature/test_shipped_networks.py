@@ -15,7 +15,7 @@ from miniature.clip_training_data import STYLES
 
 pytestmark = pytest.mark.usefixtures('optimised')
 
-NETWORKS = ('generator', 'next_generator', 'clip_patch8', 'clip_patch16', 'judge')
+NETWORKS = ('generator', 'clip_patch8', 'clip_patch16', 'judge')
 LARGEST_TOTAL = 12 * 2**20  # bytes of all networks together
 FACES = slice(32, 96)  # the middle of a picture of 128 pixels
 
@@ -35,10 +35,9 @@ def test_the_networks_are_small():
     assert sum(sizes) < LARGEST_TOTAL
 
 
-@pytest.mark.parametrize('name', ['generator', 'next_generator'])
-def test_the_generator_draws_the_head_of_a_latent(gallery, name):
+def test_the_generator_draws_the_head_of_a_latent(gallery):
     """It knows which head a latent stands for: its pictures are nearer to that head's than to any other's."""
-    generator = eg3d_jax.load_generator(weights_directory(name))
+    generator = eg3d_jax.load_generator(weights_directory('generator'))
     z = jax.random.normal(jax.random.key(31), (gallery.count, generator.config.z_dim))
     cameras = eg3d_jax.cameras.orbit_cameras(
         jnp.full(gallery.count, 0.3), jnp.zeros(gallery.count), generator.config.camera
