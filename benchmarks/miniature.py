@@ -1,11 +1,12 @@
 """The quality record: how true the shipped configs' adaptations of the miniature are, in every style.
 
-    python -m benchmarks.miniature [--output=docs/miniature.md] [--workdir=runs/miniature] [--samples=256]
+    python -m benchmarks.miniature [--output=docs/miniature.md] [--workdir=runs/miniature] [--samples=512]
 
-Adapts the generator for three styles, three references of each and two seeds; measures each run against the ground
-truth, which the world can draw; and writes a table (means and deviations over a style's runs) with a JSON of every run
-beside it. Runs that are done are found in the working directory and not done again. ``--set NAME=VALUE`` changes the
-configs, ``--validation`` measures on heads and references apart from the reported ones: how settings are chosen.
+Adapts the generator for three styles, two references of each and three seeds; measures each run against the ground
+truth, which the world can draw; and writes a table (medians over a style's runs, and the least and the largest) with a
+JSON of every run beside it. Runs that are done are found in the working directory and not done again. ``--set
+NAME=VALUE`` changes the configs, ``--validation`` measures on heads and references apart from
+the reported ones: how settings are chosen.
 
 The metrics, for N adapted samples:
 
@@ -74,8 +75,9 @@ from miniature.judge import Judge, embed_all, load_judge
 from miniature.references import HEADS, VALIDATION_HEADS, draw
 
 STYLES = ('sketch', 'ukiyoe', 'cartoon')
-SAMPLES = 256
-SEEDS = 2
+SAMPLES = 512
+REFERENCES = 2
+SEEDS = 3
 VIEWS = (-0.3, 0.3)  # radians of yaw
 VIEWED = 32  # heads that are seen from both sides
 ROOT = Path(__file__).resolve().parent.parent
@@ -334,14 +336,14 @@ def flat(record: Mapping[str, Any], prefix: str = '') -> dict[str, float]:
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a row for each number, a column for each style; mean and deviation over its runs."""
+    """Markdown: a row for each number, a column for each style; median, least and largest of its runs."""
     styles = list(dict.fromkeys(record['style'] for record in records))
     lines = ['| | ' + ' | '.join(styles) + ' |', '| --- |' + ' --- |' * len(styles)]
     for name, (heading, form) in COLUMNS.items():
         cells = []
         for style in styles:
             values = [flat(record)[name] for record in records if record['style'] == style]
-            cells.append(f'{np.mean(values):{form}} ± {np.std(values):{form}}')
+            cells.append(f'{np.median(values):{form}} ({min(values):{form}} to {max(values):{form}})')
         group = 'Fréchet distance: ' if name.startswith('frechet.') else ''
         lines.append(f'| {group}{heading} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
@@ -378,7 +380,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--workdir', type=Path, default=Path('runs/miniature'))
     parser.add_argument('--samples', type=int, default=SAMPLES, help='a multiple of 64')
     parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
-    parser.add_argument('--references', type=int, default=3, help='heads for each style')
+    parser.add_argument('--references', type=int, default=REFERENCES, help='heads for each style')
     parser.add_argument('--seeds', type=int, default=SEEDS)
     parser.add_argument('--processes', type=int, default=2)
     parser.add_argument('--validation', action='store_true', help='heads and references for choosing settings')
@@ -396,8 +398,8 @@ def main(arguments: list[str] | None = None) -> int:
         done = f'{len(records) - found} of them done {done} and the others found done,'
     text = (
         f'# The miniature benchmark\n\nWritten by `{command}`: {len(records)} adaptations, {options.samples} '
-        f'samples each, {done} on {options.processes} processes ({machine()}). Means ± deviations '
-        f'over the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
+        f'samples each, {done} on {options.processes} processes ({machine()}). Medians (least to '
+        f'largest) of the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
     )
     write_records(options.output, text, records)
     return 0

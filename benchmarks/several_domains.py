@@ -1,7 +1,7 @@
 """One training run over several references against a run for each: how true, how diverse, how large, how long.
 
     python -m benchmarks.several_domains [--workdir=runs/several_domains] [--separate=runs/miniature]
-        [--output=docs/several_domains.md] [--samples=256] [--validation]
+        [--output=docs/several_domains.md] [--samples=512] [--validation]
 
 The joint run is configs/three_styles.py, on the first reference of each style of the quality record
 (`benchmarks.miniature`, which has the metrics' definitions); each separate run is that record's first of its style,

@@ -67,13 +67,13 @@ def record(style: str, adapted: float) -> dict[str, Any]:
     return {'style': style, 'seed': 0, 'frechet': {**distances, 'adapted': adapted}, **dict.fromkeys(names, 0.25)}
 
 
-def test_the_table_has_means_and_deviations_of_each_style():
-    records = [record('sketch', 10.0), record('sketch', 20.0), record('cartoon', 7.0)]
-    assert flat(records[0])['frechet.adapted'] == 10.0
+def test_the_table_has_the_median_and_the_range_of_each_style():
+    records = [*(record('sketch', distance) for distance in (40.0, 20.0, 10.0)), record('cartoon', 7.0)]
+    assert flat(records[0])['frechet.adapted'] == 40.0
     lines = table(records).splitlines()
     assert lines[0] == '| | sketch | cartoon |'
-    assert '| Fréchet distance: Adapted | 15.0 ± 5.0 | 7.0 ± 0.0 |' in lines
-    assert '| Fall | 25% ± 0% | 25% ± 0% |' in lines
+    assert '| Fréchet distance: Adapted | 20.0 (10.0 to 40.0) | 7.0 (7.0 to 7.0) |' in lines
+    assert '| Fall | 25% (25% to 25%) | 25% (25% to 25%) |' in lines
 
 
 def test_the_colour_error_minds_colour_and_not_lightness():

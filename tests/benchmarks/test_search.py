@@ -75,8 +75,8 @@ def test_a_trial_keeps_the_settings_that_it_was_begun_with(tmp_path: Path):
 
 def test_a_costly_trial_is_no_candidate():
     dear = trial(1, 10.0, 0.8)
-    dear['settings'] = {**dear['settings'], 'steps 1': '100', 'steps 2': '20 x 8'}
-    assert cost(dear['settings']) == 180.0 > LARGEST_COST
+    dear['settings'] = {**dear['settings'], 'steps 1': '100', 'steps 2': '40 x 4'}
+    assert cost(dear['settings']) == 220.0 > LARGEST_COST
     assert min([trial(0, 40.0, 0.7), dear], key=distance)['trial'] == 0
 
 
