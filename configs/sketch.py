@@ -19,10 +19,10 @@ def get_config() -> config_dict.ConfigDict:
     config.source_samples = 64
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 10
-    config.phases.phase2.updates = 4  # rendering costs more than training G2
-    config.phases.phase2.learning_rate = 1e-3  # more of it, or of its steps, blurs
+    config.phases.phase2.steps = 20
+    config.phases.phase2.updates = 8  # rendering costs more than training G2
+    config.phases.phase2.learning_rate = 4e-3
     for phase in (config.phases.phase1, config.phases.phase2):
-        phase.weights.dis = 4.0
+        phase.weights.dis = 8.0  # with less, heads keep tints of their colours
         phase.weights.istr = 0.25
     return config

@@ -16,11 +16,11 @@ def get_config() -> config_dict.ConfigDict:
     """The settings of this experiment."""
     config = default_config()
     config.references = {
-        'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 4.0, 'istr': 0.5}},
+        'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 8.0, 'istr': 0.5}},
         'ukiyoe': {'image': 'miniature/references/ukiyoe.png', 'factors': {'dis': 8.0}},
         'cartoon': {  # as in its own config: slowly, or the reference's own skin and background colour every head
             'image': 'miniature/references/cartoon.png',
-            'factors': {'dis': 0.0, 'fstr': 4.0},
+            'factors': {'dis': 0.12, 'fstr': 4.0},
             'rate': 0.25,
         },
     }
@@ -29,8 +29,8 @@ def get_config() -> config_dict.ConfigDict:
     config.source_samples = 64
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 10
-    config.phases.phase2.updates = 4  # rendering costs more than training G2
+    config.phases.phase2.steps = 20
+    config.phases.phase2.updates = 8  # rendering costs more than training G2
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles
     return config

@@ -15,11 +15,11 @@ def get_config() -> config_dict.ConfigDict:
     """The settings of this experiment."""
     config = default_config()
     config.reference.image = 'miniature/references/ukiyoe.png'
-    config.clip_layers = (2,)  # of the miniature's five blocks; the paper takes the fourth of twelve
+    config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 10
+    config.phases.phase2.steps = 40
     config.phases.phase2.updates = 4  # rendering costs more than training G2
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.weights.dis = 8.0  # the print's own palette: with less, skins turn green
