@@ -1,10 +1,11 @@
 """How true the miniature's generator is to its world, on heads that it has not seen.
 
-python -m miniature.generator_quality
+python -m miniature.generator_quality [DIRECTORY]
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -13,8 +14,10 @@ import numpy as np
 from jaxtyping import Array
 
 from eg3d_jax import TriPlaneGenerator, cameras, load_generator
+from eg3d_jax.config import GeneratorConfig
 from miniature import views, weights_directory, world
 from miniature.field_targets import FACE
+from miniature.judge import Judge, load_judge
 
 HELD_OUT_SEED = 90_000  # no training command uses it
 HEADS = 512
@@ -28,13 +31,18 @@ def measure(directory: Path) -> dict[str, float]:
 
     Returns:
         psnr, face_psnr (36 % of the picture's side, around the face), background_psnr (dB, of the final image clipped
-        to its range) and foreground_depth_error (mean absolute, world units).
+        to its range), foreground_depth_error (mean absolute, world units), attributes (share of the heads' classes
+        that the judge reads right off the pictures) and attributes_of_truth (the same of true renderings).
     """
-    generator = load_generator(directory)
+    generator, judge = load_generator(directory), load_judge()
     totals = np.zeros(4)
     weights = np.zeros(4)
+    right = np.zeros(2)
     for batch in range(HEADS // BATCH):
-        errors, counts = _errors(generator, jax.random.fold_in(jax.random.key(HELD_OUT_SEED), batch))
+        z, camera = _held_out(batch, generator.config)
+        made, true, errors, counts = _pictures(generator, z, camera)
+        classes = world.classes(world.from_latent(z))
+        right += [_read_right(judge, images, classes) / HEADS for images in (made, true)]
         totals += np.asarray(errors, np.float64)
         weights += np.asarray(counts, np.float64)
     mean = totals / weights
@@ -44,17 +52,32 @@ def measure(directory: Path) -> dict[str, float]:
         'face_psnr': round(face, 2),
         'background_psnr': round(background, 2),
         'foreground_depth_error': round(float(mean[3]), 4),
+        'attributes': round(float(right[0]), 3),
+        'attributes_of_truth': round(float(right[1]), 3),
         'heads': HEADS,
     }
 
 
+def _held_out(batch: int, config: GeneratorConfig) -> tuple[Array, Array]:
+    """Latents and cameras of one batch."""
+    z_key, camera_key = jax.random.split(jax.random.fold_in(jax.random.key(HELD_OUT_SEED), batch))
+    z = jax.random.normal(z_key, (BATCH, config.z_dim))
+    return z, cameras.sample_poses(camera_key, BATCH, config.camera)
+
+
 @jax.jit
-def _errors(generator: TriPlaneGenerator, key: Array) -> tuple[Array, Array]:
-    """Sums of squared colour errors (whole, face, background) and absolute depth errors, and what they sum over."""
-    z_key, camera_key = jax.random.split(key)
-    z = jax.random.normal(z_key, (BATCH, generator.config.z_dim))
+def _read_right(judge: Judge, images: Array, classes: Mapping[str, Array]) -> Array:
+    """Sum over the heads of the share of their classes that the judge reads right."""
+    answers = judge.read(judge.embed(images))
+    right = [answers[name].argmax(axis=-1) == index for name, index in classes.items()]
+    return jnp.sum(jnp.mean(jnp.stack(right), axis=0))
+
+
+@jax.jit
+def _pictures(generator: TriPlaneGenerator, z: Array, camera: Array) -> tuple[Array, Array, Array, Array]:
+    """Pictures made and true; sums of squared colour errors (whole, face, background) and absolute depth errors; and
+    what they sum over."""
     heads = world.from_latent(z)
-    camera = cameras.sample_poses(camera_key, BATCH, generator.config.camera)
     made = generator(z, camera)
     resolution = made.image.shape[1]
     true = world.render(heads, camera, 'photo', resolution)
@@ -72,7 +95,7 @@ def _errors(generator: TriPlaneGenerator, key: Array) -> tuple[Array, Array]:
 
     masks = (jnp.ones_like(squared), in_face, background)
     sums = [jnp.sum(squared * mask) for mask in masks] + [jnp.sum(depth_error * seen.mask)]
-    return jnp.stack(sums), jnp.stack([jnp.sum(mask) for mask in (*masks, seen.mask)])
+    return made.image, true, jnp.stack(sums), jnp.stack([jnp.sum(mask) for mask in (*masks, seen.mask)])
 
 
 def main() -> int:
