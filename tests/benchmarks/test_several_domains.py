@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from adaptation.config import AdaptationConfig
+from adaptation.main import load_experiment
 from benchmarks import several_domains
-from benchmarks.miniature import Job
+from benchmarks.miniature import ROOT, Job
 
 
 def numbers(adapted: float) -> dict[str, Any]:
@@ -56,4 +57,5 @@ def test_the_joint_run_takes_the_references_and_is_not_done_twice(
     assert {name: config.references[name].image for name in styles} == {
         style: str(path) for style, path in references.items()
     }
-    assert config.references['sketch'].factors.dis == 4.0  # the style's own, as its config has it
+    alone = load_experiment(ROOT / 'configs' / 'sketch.py')
+    assert config.references['sketch'].factors.dis == alone.phases.phase1.weights.dis  # times 1, which all share
