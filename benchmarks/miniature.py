@@ -5,8 +5,8 @@
 Adapts the generator for three styles, two references of each and three seeds; measures each run against the ground
 truth, which the world can draw; and writes a table (medians over a style's runs, and the least and the largest) with a
 JSON of every run beside it. Runs that are done are found in the working directory and not done again. ``--set
-NAME=VALUE`` changes the configs, ``--validation`` measures on heads and references apart from
-the reported ones: how settings are chosen.
+NAME=VALUE`` changes the configs, ``--validation`` measures on heads and references apart from the reported ones: how
+settings are chosen.
 
 The metrics, for N adapted samples:
 

@@ -75,8 +75,8 @@ def _read_right(judge: Judge, images: Array, classes: Mapping[str, Array]) -> Ar
 
 @jax.jit
 def _pictures(generator: TriPlaneGenerator, z: Array, camera: Array) -> tuple[Array, Array, Array, Array]:
-    """Pictures made and true; sums of squared colour errors (whole, face, background) and absolute depth errors; and
-    what they sum over."""
+    """Pictures made and true, [N, R, R, 3] in [-1, 1]; sums of squared colour errors (whole, face, background) and
+    absolute depth errors, [4]; and what they sum over, [4]."""
     heads = world.from_latent(z)
     made = generator(z, camera)
     resolution = made.image.shape[1]
