@@ -23,7 +23,7 @@ from clip_jax import PRESETS, Clip, ClipConfig, save_clip
 from clip_jax.tokenizer import Tokenizer
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
-from miniature.clip_training_step import State, initial_params, make_optimiser, make_step, make_targets
+from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
 from miniature.training import fit, write_recipe
 
 
@@ -36,13 +36,13 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    'patch8': Recipe('miniature', steps=700, keep=0.5),
-    'patch16': Recipe('miniature/16', steps=1200, keep=1.0),
+    'patch8': Recipe('miniature', steps=2600, keep=0.5),
+    'patch16': Recipe('miniature/16', steps=3200, keep=1.0),
 }
-HEADS = 1024
-BATCH = 32
+HEADS = 4096
+BATCH = 48
 LEARNING_RATE = 2e-3
-CHECKPOINT_EVERY = 100  # steps
+CHECKPOINT_EVERY = 200  # steps
 WHOLE_SHARE = 0.15  # of the steps, the last ones, see all patches
 
 
@@ -59,8 +59,9 @@ def train(encoder: str, steps: int, heads: int, workdir: Path, seed: int) -> tup
     recipe = RECIPES[encoder]
     backend = make_tokenizer()
     config = configure(recipe.preset, backend.get_vocab_size())
-    pool = make_pool(workdir, heads, seed, Tokenizer(backend, config.text.context_length))
-    targets = make_targets(pool, part_shares(heads, seed, config.vision.grid))
+    tokenize = Tokenizer(backend, config.text.context_length)
+    pool = make_pool(workdir, heads, seed, tokenize)
+    targets = make_targets(pool, part_shares(workdir, heads, seed, config.vision.grid))
     clip = Clip(config, rngs=nnx.Rngs(seed))
     params, graphdef = initial_params(clip, targets), nnx.graphdef(clip)
     optimiser = make_optimiser(steps, LEARNING_RATE)
@@ -68,6 +69,7 @@ def train(encoder: str, steps: int, heads: int, workdir: Path, seed: int) -> tup
         graphdef,
         pool,
         targets,
+        make_prompts(tokenize),
         optimiser,
         batch_size=BATCH,
         keep=recipe.keep,

@@ -11,6 +11,8 @@ T patches of a picture, P parts of a head.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,7 @@ CAMERA_SPREAD = 1.3  # cameras are this much wider than those that pictures are 
 
 TREATMENTS = ('blurred', 'grey', 'sepia')  # of the photo; beside them 'tinted', of the sketch
 STYLES = tuple(world.STYLE_PHRASES)
+COLOURS = ('hair_colour', 'clothes_colour', 'background_colour', 'eye_colour', 'skin')  # with prompts, of photos
 BLUR = (0.8, 2.5)  # standard deviation in pixels of RESOLUTION, drawn evenly
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 SEPIA = np.array([1.08, 0.90, 0.66], np.float32)  # a grey of 1 turns into this, clipped
@@ -41,6 +44,7 @@ SEPIA = np.array([1.08, 0.90, 0.66], np.float32)  # a grey of 1 turns into this,
 TINT = (0.3, 1.0)  # share of the photo's colour in a tinted sketch, drawn evenly
 
 ROUNDING = 2  # levels of 255
+UNLIKE = 0.001  # share of the pixels
 
 UNKNOWN, START, END = '<unk>', '<start>', '<end>'
 
@@ -75,48 +79,64 @@ def make_pool(directory: Path, heads: int, seed: int, tokenize: Tokenize) -> Poo
 
     A pool that was rendered from another version of the world is noticed by its first pictures, and made again.
     """
-    path = directory / f'pictures_{seed}_{heads}.npy'
     key = jax.random.key(seed)
+    images = _kept(directory / f'pictures_{seed}_{heads}.npy', heads, partial(_pictures, key), _alike)
     batches = heads // RENDER_BATCH
-    if batches * RENDER_BATCH != heads:
-        raise ValueError(f'The number of heads must be a multiple of {RENDER_BATCH}, got {heads}.')
-    first = _pictures(key, 0)
-    if not path.is_file() or not _alike(np.load(path, mmap_mode='r')[:RENDER_BATCH], first):
-        directory.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix('.unfinished')
-        images = np.lib.format.open_memmap(unfinished, 'w+', np.uint8, (heads, *first.shape[1:]))
-        for batch in tqdm(range(batches), desc='pictures', unit='batch'):
-            images[batch * RENDER_BATCH : (batch + 1) * RENDER_BATCH] = _pictures(key, batch)
-        images.flush()
-        unfinished.replace(path)
-
     people = jax.vmap(lambda batch: world.from_latent(_latents(key, batch)))(jnp.arange(batches))
     people = jax.tree.map(lambda leaf: leaf.reshape(heads, *leaf.shape[2:]), people)
     return Pool(
-        images=np.load(path, mmap_mode='r'),
+        images=images,
         ids=_captions(people, seed, tokenize),
         attributes=np.asarray(world.attributes(people), np.float32),
         classes={name: np.asarray(index) for name, index in world.classes(people).items()},
     )
 
 
+def _kept(
+    path: Path,
+    heads: int,
+    render: Callable[[int], UInt8[np.ndarray, 'n ...']],
+    alike: Callable[[np.ndarray, np.ndarray], bool],
+) -> UInt8[np.ndarray, 'N ...']:
+    """What `render` makes of all batches of heads, from the file where it was kept, if the first batch is `alike`."""
+    batches = heads // RENDER_BATCH
+    if batches * RENDER_BATCH != heads:
+        raise ValueError(f'The number of heads must be a multiple of {RENDER_BATCH}, got {heads}.')
+    first = render(0)
+    old = np.load(path, mmap_mode='r')[:RENDER_BATCH] if path.is_file() else None
+    if old is None or old.shape != first.shape or not alike(old, first):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix('.unfinished')
+        array = np.lib.format.open_memmap(unfinished, 'w+', np.uint8, (heads, *first.shape[1:]))
+        for batch in tqdm(range(batches), desc=path.stem, unit='batch'):
+            array[batch * RENDER_BATCH : (batch + 1) * RENDER_BATCH] = render(batch)
+        array.flush()
+        unfinished.replace(path)
+    kept: np.ndarray = np.load(path, mmap_mode='r')
+    return kept
+
+
 def _alike(left: UInt8[np.ndarray, '...'], right: UInt8[np.ndarray, '...']) -> bool:
     """Whether pictures differ by no more than rounding, which depends on how the renderer was compiled."""
-    return left.shape == right.shape and bool(np.abs(left.astype(np.int16) - right).max() <= ROUNDING)
+    return bool(np.abs(left.astype(np.int16) - right).max() <= ROUNDING)
 
 
-def part_shares(heads: int, seed: int, grid: int) -> Float[np.ndarray, 'N T P']:
-    """Which share of each patch every `world.Part` takes in the pool's pictures, patches row by row."""
+def _alike_parts(left: UInt8[np.ndarray, '...'], right: UInt8[np.ndarray, '...']) -> bool:
+    """Whether maps of parts differ by no more than a pixel here and there, for the same reason."""
+    return bool(np.mean(left != right) <= UNLIKE)
+
+
+def part_shares(directory: Path, heads: int, seed: int, grid: int) -> Float[np.ndarray, 'N T P']:
+    """Which share of each patch every `world.Part` takes in the pool's pictures, patches row by row.
+
+    The maps of parts are kept in `directory`, as the pool is.
+    """
     key = jax.random.key(seed)
-    find = jax.jit(lambda people, camera: world.buffers(people, camera, PART_RESOLUTION).part)
+    maps = _kept(directory / f'parts_{seed}_{heads}.npy', heads, partial(_parts, key), _alike_parts)
     side = PART_RESOLUTION // grid
-    shares = []
-    for batch in range(heads // RENDER_BATCH):
-        parts = find(world.from_latent(_latents(key, batch)), _cameras(jax.random.fold_in(key, 2 * batch + 1)))
-        patches = np.asarray(parts).reshape(RENDER_BATCH, grid, side, grid, side)  # [N, R, R] -> [N, G, s, G, s]
-        counts = np.stack([(patches == part).mean((2, 4), dtype=np.float32) for part in world.Part], axis=-1)
-        shares.append(counts.reshape(RENDER_BATCH, grid * grid, -1))
-    return np.concatenate(shares)
+    patches = maps.reshape(heads, grid, side, grid, side)  # [N, R, R] -> [N, G, s, G, s]
+    counts = np.stack([(patches == part).mean((2, 4), dtype=np.float32) for part in world.Part], axis=-1)
+    return counts.reshape(heads, grid * grid, -1)
 
 
 def treat(
@@ -154,6 +174,17 @@ def _pictures(key: PRNGKeyArray, batch: int) -> UInt8[np.ndarray, 'N S R R 3']:
     drawn['tinted'] = tint(drawn['sketch'], drawn['photo'], rng)
     images = np.stack([drawn[style] for style in STYLES], axis=1)
     return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _parts(key: PRNGKeyArray, batch: int) -> UInt8[np.ndarray, 'N R R']:
+    """Which part of its head each pixel of one batch of pictures shows."""
+    cameras = _cameras(jax.random.fold_in(key, 2 * batch + 1))
+    return np.asarray(_find_parts(world.from_latent(_latents(key, batch)), cameras), np.uint8)
+
+
+@jax.jit
+def _find_parts(heads: world.Heads, cameras: Float[Array, 'N 25']) -> Array:
+    return world.buffers(heads, cameras, PART_RESOLUTION).part
 
 
 def _cameras(key: PRNGKeyArray) -> Float[Array, 'N 25']:

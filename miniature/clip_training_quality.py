@@ -17,13 +17,12 @@ from jaxtyping import Float
 
 from clip_jax import Clip, load_clip, load_tokenizer, preprocess
 from miniature import world
-from miniature.clip_training_data import STYLES, Pool, make_pool
+from miniature.clip_training_data import COLOURS, STYLES, Pool, make_pool
 
 HELD_OUT_SEED = 90_001
 HEADS = 256
 CANDIDATES = 64  # of a retrieval
 BATCH = 64
-COLOURS = ('hair_colour', 'clothes_colour', 'background_colour', 'eye_colour', 'skin')
 
 
 def measure(directory: Path, workdir: Path) -> dict[str, float]:

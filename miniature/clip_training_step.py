@@ -1,7 +1,8 @@
-"""One step of CLIP training: each picture is drawn to its caption and pushed away from the others of the batch.
+"""One step of CLIP training: each picture is drawn to its caption and to the prompts that are true of it, and away from
+the captions of the batch's others and from the prompts that are not.
 
 Letters: B batch, R pixels along a side, C channels of a token, D of the embedding, T patches, M of them seen, K = M + 1
-tokens, L tokens of a caption, N heads, A attributes, S styles, P parts.
+tokens, L tokens of a caption, N heads, A attributes, S styles, P parts, Q prompts, G groups of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from clip_jax import Clip, preprocess
-from miniature.clip_training_data import Pool
+from clip_jax.tokenizer import Tokenizer
+from miniature import world
+from miniature.clip_training_data import COLOURS, STYLES, Pool
 from miniature.optimisers import is_matrix, muon
 
 # Beside the contrastive loss stand three readouts, linear and dropped afterwards: a transformer of this size would need
@@ -26,6 +29,10 @@ from miniature.optimisers import is_matrix, muon
 PICTURE_WEIGHT = 4.0  # attributes and style, read off the class token
 CAPTION_WEIGHT = 2.0  # the same, read off the text's end
 PART_WEIGHT = 1.0  # parts of the head, read off each patch token
+# Captions name three to six attributes at a time; prompts name one, and are told apart within their group.
+NAMED_WEIGHT = 1.0
+PHOTO_SHARE = 0.25  # of the pictures of a batch; the other styles share the rest evenly
+UNNAMED = -1  # stands for the class of a picture that a group of prompts does not describe
 LARGEST_LOGIT_SCALE = float(np.log(100.0))  # CLIP paper, section 2.5
 WEIGHT_DECAY = 0.05
 CLIP_NORM = 1.0
@@ -39,12 +46,20 @@ class State(NamedTuple):
     optimiser: Any
 
 
+class Prompts(NamedTuple):
+    """Texts that name one thing each, in groups (style, colour of the hair, ...) of which one is true of a picture."""
+
+    ids: np.ndarray  # [Q, L] int32
+    sizes: tuple[int, ...]  # of the groups, Q in all
+
+
 class Targets(NamedTuple):
-    """What the readouts are to say about the pool's pictures, and the styles' one-hot codes."""
+    """What the readouts are to say about the pool's pictures, the styles' one-hot codes, and the true prompts."""
 
     attributes: np.ndarray  # [N, A], standardised
     styles: np.ndarray  # [S, S], standardised
     parts: np.ndarray  # [N, T, P], shares of each patch
+    named: np.ndarray  # [N, S, G] int32, the true prompt of each group, or `UNNAMED`
 
 
 class Batch(NamedTuple):
@@ -54,11 +69,28 @@ class Batch(NamedTuple):
     ids: Array  # [B, L] int32
     facts: Array  # [B, A + S] attributes and style
     parts: Array  # [B, T, P]
+    named: Array  # [B, G] int32
 
 
 def make_targets(pool: Pool, parts: Float[np.ndarray, 'N T P']) -> Targets:
-    """Targets of a pool; attributes and styles have mean 0 and deviation 1."""
-    return Targets(_standardise(pool.attributes), _standardise(np.eye(pool.ids.shape[1], dtype=np.float32)), parts)
+    """Targets of a pool; attributes and styles have mean 0 and deviation 1.
+
+    Style is a group of prompts for all pictures, each of `COLOURS` one for photos, as its prompts say.
+    """
+    heads, styles = pool.ids.shape[:2]
+    named = np.full((heads, styles, 1 + len(COLOURS)), UNNAMED, np.int32)
+    named[..., 0] = np.arange(styles)
+    for group, name in enumerate(COLOURS, start=1):
+        named[:, STYLES.index('photo'), group] = pool.classes[name]
+    return Targets(_standardise(pool.attributes), _standardise(np.eye(styles, dtype=np.float32)), parts, named)
+
+
+def make_prompts(tokenize: Tokenizer) -> Prompts:
+    """The prompts that the quality is measured with: those of the style, and those of each of `COLOURS`."""
+    groups = [world.class_prompts(name) for name in ('style', *COLOURS)]
+    ids = tokenize([prompt for group in groups for prompt in group])
+    longest = int((ids == tokenize.eos_token_id).argmax(-1).max()) + 1
+    return Prompts(ids[:, :longest], tuple(map(len, groups)))
 
 
 def _standardise(values: Float[np.ndarray, 'N A']) -> Float[np.ndarray, 'N A']:
@@ -66,9 +98,12 @@ def _standardise(values: Float[np.ndarray, 'N A']) -> Float[np.ndarray, 'N A']:
 
 
 def draw(pool: Pool, targets: Targets, size: int, rng: np.random.Generator) -> Batch:
-    """Random pictures, half of them mirrored, each with one of its captions."""
+    """Random pictures, `PHOTO_SHARE` of them photos, half of them mirrored, each with one of its captions."""
     heads, styles, texts = pool.ids.shape[:3]
-    head, style, text = (rng.integers(0, count, size) for count in (heads, styles, texts))
+    head, text = (rng.integers(0, count, size) for count in (heads, texts))
+    shares = np.full(styles, (1 - PHOTO_SHARE) / (styles - 1))
+    shares[STYLES.index('photo')] = PHOTO_SHARE
+    style = rng.choice(styles, size, p=shares)
     images, parts = pool.images[head, style], targets.parts[head]
     grid = round(parts.shape[1] ** 0.5)
     parts = parts.reshape(size, grid, grid, -1)  # [B, T, P] -> [B, G, G, P]
@@ -81,6 +116,7 @@ def draw(pool: Pool, targets: Targets, size: int, rng: np.random.Generator) -> B
         jnp.asarray(pool.ids[head, style, text]),
         jnp.asarray(facts),
         jnp.asarray(parts.reshape(size, grid * grid, -1)),
+        jnp.asarray(targets.named[head, style]),
     )
 
 
@@ -134,9 +170,30 @@ def contrastive(
     return -jnp.mean(paired) / 2
 
 
-def losses(graphdef: Any, params: dict[str, Any], batch: Batch, keep: float, key: PRNGKeyArray) -> dict[str, Array]:
-    """The contrastive loss; the squared error of the facts read off pictures and captions; the cross-entropy of the
-    parts read off the patches."""
+def naming(
+    images: Float[Array, 'B D'],
+    prompts: Float[Array, 'Q D'],
+    logit_scale: Float[Array, ''],
+    sizes: tuple[int, ...],
+    named: Int[Array, 'B G'],
+) -> Float[Array, '']:
+    """The cross-entropy of the true prompt among those of its group: the mean over the groups, of each over the
+    pictures that it describes."""
+    logits = jnp.exp(logit_scale) * images @ prompts.T
+    groups = jnp.split(logits, np.cumsum(sizes)[:-1].tolist(), axis=1)
+    means = []
+    for group, true in zip(groups, named.T, strict=True):
+        described = true != UNNAMED
+        likelihood = jnp.take_along_axis(jax.nn.log_softmax(group), jnp.maximum(true, 0)[:, None], axis=1)[:, 0]
+        means.append(-jnp.sum(likelihood * described) / jnp.maximum(described.sum(), 1))
+    return jnp.mean(jnp.stack(means))
+
+
+def losses(
+    graphdef: Any, params: dict[str, Any], prompts: Prompts, batch: Batch, keep: float, key: PRNGKeyArray
+) -> dict[str, Array]:
+    """The contrastive loss, and that between prompts; the squared error of the facts read off pictures and captions;
+    the cross-entropy of the parts read off the patches."""
     clip = nnx.merge(graphdef, params['clip'])
     pixels = preprocess(batch.images.astype(jnp.float32) / 127.5 - 1, clip.config.vision.image_size)
     tokens, seen = seen_tokens(clip, pixels, keep, key)
@@ -146,10 +203,10 @@ def losses(graphdef: Any, params: dict[str, Any], batch: Batch, keep: float, key
     def read(name: str, x: Array) -> Array:
         return x @ params[name]['weight'] + params[name]['bias']
 
+    images, scale = _unit(clip.visual_projection(tokens[:, 0])), clip.logit_scale[...]
     return {
-        'contrastive': contrastive(
-            _unit(clip.visual_projection(tokens[:, 0])), _unit(clip.text_projection(text)), clip.logit_scale[...]
-        ),
+        'contrastive': contrastive(images, _unit(clip.text_projection(text)), scale),
+        'named': naming(images, clip.encode_text(jnp.asarray(prompts.ids)), scale, prompts.sizes, batch.named),
         'picture': jnp.mean(jnp.square(read('picture', tokens[:, 0]) - batch.facts)),
         'caption': jnp.mean(jnp.square(read('caption', text) - batch.facts)),
         'part': -jnp.mean(jnp.sum(parts * jax.nn.log_softmax(read('part', tokens[:, 1:])), axis=-1)),
@@ -188,6 +245,7 @@ def make_step(
     graphdef: Any,
     pool: Pool,
     targets: Targets,
+    prompts: Prompts,
     optimiser: optax.GradientTransformation,
     *,
     batch_size: int,
@@ -201,11 +259,11 @@ def make_step(
     @partial(jax.jit, static_argnames='keep', donate_argnums=0)
     def update(state: State, batch: Batch, key: PRNGKeyArray, keep: float) -> tuple[State, dict[str, Array]]:
         def loss(params: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
-            parts = losses(graphdef, params, batch, keep, key)
+            parts = losses(graphdef, params, prompts, batch, keep, key)
             readouts = (
                 PICTURE_WEIGHT * parts['picture'] + CAPTION_WEIGHT * parts['caption'] + PART_WEIGHT * parts['part']
             )
-            return parts['contrastive'] + readouts, parts
+            return parts['contrastive'] + NAMED_WEIGHT * parts['named'] + readouts, parts
 
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)

@@ -12,17 +12,32 @@ from flax import nnx
 from clip_jax import Clip, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from clip_jax.tokenizer import Tokenizer
 from miniature import clip_training, clip_training_data, clip_training_quality, world
-from miniature.clip_training_data import RENDER_BATCH, STYLES, Pool, make_pool, make_tokenizer, tint, treat
+from miniature.clip_training_data import (
+    COLOURS,
+    RENDER_BATCH,
+    STYLES,
+    Pool,
+    make_pool,
+    make_tokenizer,
+    part_shares,
+    tint,
+    treat,
+)
 from miniature.clip_training_step import (
     LARGEST_LOGIT_SCALE,
+    PHOTO_SHARE,
+    UNNAMED,
+    Prompts,
     State,
     Targets,
     contrastive,
     draw,
     initial_params,
     make_optimiser,
+    make_prompts,
     make_step,
     make_targets,
+    naming,
     seen_tokens,
     sine_positions,
 )
@@ -53,7 +68,15 @@ def tiny_pool(count: int = 8) -> Pool:
     ids[..., 0] = np.arange(count)[:, None, None]
     ids[..., 1] = np.arange(len(STYLES))[:, None]
     attributes = np.linspace(0, 1, count)[:, None].astype(np.float32) * np.array([1, -2], np.float32)
-    return Pool(flat_colours(count), ids, attributes, {})
+    return Pool(flat_colours(count), ids, attributes, {name: np.arange(count) % 4 for name in COLOURS})
+
+
+def tiny_prompts() -> Prompts:
+    """A prompt for each style, and four for each of `COLOURS`, by a token each."""
+    sizes = (len(STYLES), *[4] * len(COLOURS))
+    first = np.concatenate([np.arange(size) for size in sizes])
+    second = np.repeat(np.arange(len(sizes)), sizes)
+    return Prompts(np.stack([first, second, np.full(sum(sizes), 11)], axis=1).astype(np.int32), sizes)
 
 
 def tiny_targets() -> Targets:
@@ -133,6 +156,28 @@ def test_pool_is_kept_and_made_again_when_the_world_changes(tmp_path, monkeypatc
         make_pool(tmp_path, 17, 0, tokenize)
 
 
+def test_maps_of_parts_are_kept_and_become_shares_of_patches(tmp_path, monkeypatch):
+    rendered, hair = [], int(world.Part.HAIR)
+
+    def parts(key, batch):
+        rendered.append(batch)
+        maps = np.zeros((RENDER_BATCH, 96, 96), np.uint8)
+        maps[:, :, :6] = hair  # half of the leftmost patches of a grid of 8
+        return maps
+
+    monkeypatch.setattr(clip_training_data, '_parts', parts)
+    shares = part_shares(tmp_path, 2 * RENDER_BATCH, 0, 8).reshape(2 * RENDER_BATCH, 8, 8, len(world.Part))
+    np.testing.assert_array_equal(shares[:, :, 0, hair], 0.5)
+    np.testing.assert_array_equal(shares[:, :, 1:, 0], 1)
+    np.testing.assert_allclose(shares.sum(-1), 1)
+    finer = part_shares(tmp_path, 2 * RENDER_BATCH, 0, 16).reshape(2 * RENDER_BATCH, 16, 16, len(world.Part))
+    np.testing.assert_array_equal(finer[:, :, 0, hair], 1)
+    assert rendered == [0, 0, 1, 0]  # the other grid takes what is kept
+    monkeypatch.setattr(clip_training_data, '_parts', lambda key, batch: parts(key, batch) + 1)
+    changed = part_shares(tmp_path, 2 * RENDER_BATCH, 0, 8)
+    np.testing.assert_array_equal(changed[..., hair + 1], shares.reshape(changed.shape)[..., hair])
+
+
 def test_captions_of_the_pool_belong_to_its_heads(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_training_data, '_pictures', lambda key, batch: flat_colours(RENDER_BATCH))
     backend = make_tokenizer()
@@ -164,6 +209,36 @@ def test_contrastive_loss_is_the_papers():
     np.testing.assert_allclose(swapped, expected, rtol=1e-5)
     paired = jnp.eye(5)
     assert contrastive(paired, paired, jnp.asarray(5.0)) < 1e-5 < contrastive(paired, paired[::-1], jnp.asarray(5.0))
+
+
+def test_naming_contrasts_prompts_within_their_group():
+    rng = np.random.default_rng(0)
+    images, prompts = rng.standard_normal((3, 4)).astype(np.float32), rng.standard_normal((5, 4)).astype(np.float32)
+    named = np.array([[1, 2], [0, UNNAMED], [1, 0]], np.int32)  # the second group does not describe the second picture
+    logits = np.exp(0.7) * images.astype(np.float64) @ prompts.T
+    style, colour = (part - np.log(np.exp(part).sum(1, keepdims=True)) for part in (logits[:, :2], logits[:, 2:]))
+    expected = -((style[0, 1] + style[1, 0] + style[2, 1]) / 3 + (colour[0, 2] + colour[2, 0]) / 2) / 2
+    actual = naming(jnp.asarray(images), jnp.asarray(prompts), jnp.asarray(0.7), (2, 3), jnp.asarray(named))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    nothing = jnp.full((3, 2), UNNAMED)
+    assert naming(jnp.asarray(images), jnp.asarray(prompts), jnp.asarray(0.7), (2, 3), nothing) == 0
+
+
+def test_prompts_are_those_of_the_styles_and_of_each_colour():
+    tokenize = Tokenizer(make_tokenizer(), 48)
+    prompts = make_prompts(tokenize)
+    assert prompts.sizes == (len(STYLES), *(len(world.CLASSES[name]) for name in COLOURS))
+    assert len(prompts.ids) == sum(prompts.sizes)
+    assert (prompts.ids == tokenize.eos_token_id).any(-1).all()  # none is cut
+    np.testing.assert_array_equal(prompts.ids[1], tokenize(['a pencil sketch of a head'])[0, : prompts.ids.shape[1]])
+
+
+def test_photos_are_named_by_all_their_prompts_and_other_pictures_by_their_style():
+    named = tiny_targets().named
+    np.testing.assert_array_equal(named[..., 0], np.tile(np.arange(len(STYLES)), (8, 1)))
+    photo = STYLES.index('photo')
+    np.testing.assert_array_equal(named[:, photo, 1:], np.tile(np.arange(8)[:, None] % 4, len(COLOURS)))
+    assert (np.delete(named, photo, axis=1)[..., 1:] == UNNAMED).all()
 
 
 def test_all_patches_give_the_models_own_embedding(tiny_clip):
@@ -204,6 +279,12 @@ def test_batches_follow_the_seed_and_pair_pictures_with_what_is_known():
     np.testing.assert_array_equal(batches[0].images, pool.images[head, style])  # one colour: mirroring changes nothing
     np.testing.assert_array_equal(batches[0].facts[:, :2], targets.attributes[head])
     np.testing.assert_array_equal(batches[0].facts[:, 2:], targets.styles[style])
+    np.testing.assert_array_equal(batches[0].named, targets.named[head, style])
+    many = draw(pool, targets, 2000, np.random.default_rng(0)).ids[:, 1]
+    shares = np.bincount(many, minlength=len(STYLES)) / 2000
+    others = np.delete(shares, STYLES.index('photo'))
+    np.testing.assert_allclose(shares[STYLES.index('photo')], PHOTO_SHARE, atol=0.03)
+    np.testing.assert_allclose(others, (1 - PHOTO_SHARE) / len(others), atol=0.03)
 
 
 def test_half_of_the_pictures_are_mirrored_with_their_parts():
@@ -246,7 +327,15 @@ def train_tiny(tiny_clip):
     optimiser = make_optimiser(STEPS, 3e-3)
     start = jax.jit(optimiser.init)
     step = make_step(
-        nnx.graphdef(tiny_clip), pool, targets, optimiser, batch_size=16, keep=1.0, whole_from=STEPS // 2, seed=0
+        nnx.graphdef(tiny_clip),
+        pool,
+        targets,
+        tiny_prompts(),
+        optimiser,
+        batch_size=16,
+        keep=1.0,
+        whole_from=STEPS // 2,
+        seed=0,
     )
 
     def train(clip, steps: int):
@@ -263,7 +352,7 @@ def train_tiny(tiny_clip):
 def test_training_lowers_every_loss_and_is_reproducible(tiny_clip, train_tiny):
     state, history = train_tiny(tiny_clip, STEPS)
     same, _ = train_tiny(tiny_clip, STEPS)
-    for name in ('contrastive', 'picture', 'caption', 'part'):
+    for name in ('contrastive', 'named', 'picture', 'caption', 'part'):
         before, after = (np.mean([metrics[name] for metrics in part]) for part in (history[:5], history[-5:]))
         assert after < 0.85 * before, name
     for left, right in zip(jax.tree.leaves(state), jax.tree.leaves(same), strict=True):
@@ -295,7 +384,7 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
 
     tower = dataclasses.replace(TINY.vision, image_size=16)
 
-    def part_shares(heads, seed, grid):
+    def part_shares(directory, heads, seed, grid):
         return np.full((heads, grid * grid, 2), 0.5, np.float32)
 
     monkeypatch.setattr(clip_training_data, '_pictures', pictures)
