@@ -229,7 +229,7 @@ def test_prompts_are_those_of_the_styles_and_of_each_colour():
     prompts = make_prompts(tokenize)
     assert prompts.sizes == (len(STYLES), *(len(world.CLASSES[name]) for name in COLOURS))
     assert len(prompts.ids) == sum(prompts.sizes)
-    assert (prompts.ids == tokenize.eos_token_id).any(-1).all()  # none is cut
+    assert (prompts.ids == tokenize.eos_token_id).any(-1).all()  # trimmed to the longest, end included
     np.testing.assert_array_equal(prompts.ids[1], tokenize(['a pencil sketch of a head'])[0, : prompts.ids.shape[1]])
 
 
