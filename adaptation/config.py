@@ -88,6 +88,9 @@ class PhaseConfig:
     weights: LossWeights = field(default_factory=LossWeights)
     render_resolution: int | None = None  # side of the feature image in training; None: the generator's own
     updates: int = 1  # of the parameters, in a row, on each step's batch: what they do not change is computed once
+    final_rate: float = (
+        1.0  # share of the learning rate that is left at the end, along half a cosine; 1: it is constant
+    )
 
     def trains(self, stage: str) -> bool:
         """Whether any parameter of this stage of the generator is trained."""
@@ -133,6 +136,7 @@ class AdaptationConfig:
     batch_size: int = 4
     seed: int = 0
     truncation_psi: float = 1.0  # latents are pulled towards the mean by this: 1 not at all, 0 wholly
+    encoder_crop: float = 0.0  # how much of an image's side a random crop takes off, at most, before encoders see it
     conditioning: str = 'same'  # camera that the mapping sees: 'same' as the rendering camera, or 'frontal'
     camera: CameraOverrides = field(default_factory=CameraOverrides)
     source_samples: int = 128  # source images whose mean embedding the domain direction starts from
@@ -317,6 +321,7 @@ def _check(config: AdaptationConfig) -> list[str]:
     )
     require(all(layer >= 0 for layer in config.clip_layers), 'clip_layers', 'must not be negative')
     require(0 <= config.truncation_psi <= 1, 'truncation_psi', 'must lie in [0, 1]')
+    require(0 <= config.encoder_crop < 1, 'encoder_crop', 'must lie in [0, 1)')
     require(0 <= config.seed < 2**32, 'seed', 'must lie in [0, 2^32)')
     require(config.conditioning in CONDITIONINGS, 'conditioning', f'must be one of {", ".join(CONDITIONINGS)}')
     for name in ('batch_size', 'source_samples', 'sample_heads'):
@@ -396,6 +401,7 @@ def _check_phase(name: str, phase: PhaseConfig, problems: _Problems) -> None:
     require, weights = problems.require, phase.weights
     require(phase.steps >= 0, f'{name}.steps', 'must not be negative')
     require(phase.learning_rate > 0, f'{name}.learning_rate', 'must be positive')
+    require(0 <= phase.final_rate <= 1, f'{name}.final_rate', 'must lie in [0, 1]')
     require(bool(phase.trained), f'{name}.trained', f'is empty; name parts of the generator ({", ".join(STAGES)})')
     for prefix in phase.trained:
         known = prefix.split('.')[0] in STAGES

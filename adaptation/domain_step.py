@@ -17,11 +17,13 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from adaptation.config import DomainConfig, LossFactors
+from adaptation.crops import draw_crops
 from adaptation.domains import domain_leaves, is_own
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import Phase
 from adaptation.step import (
+    CROP_STREAM,
     Leaves,
     Metrics,
     Numbers,
@@ -29,6 +31,7 @@ from adaptation.step import (
     Stages,
     TrainState,
     advance_stages,
+    at_step,
     encode_stages,
     last_stage,
     optimizer,
@@ -83,7 +86,7 @@ def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainSt
     program = _make_program(same, sampling, domains)
 
     def step(state: TrainState, constants: DomainConstants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        return program(state, constants, numbers, key)
+        return program(state, constants, at_step(numbers, phase, state.step), key)
 
     return step
 
@@ -107,7 +110,10 @@ def _make_program(
         stop = last_stage(weights)
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
-        origins = encode_stages(source_stages, constants.guides, embed=bool(weights.dir), tokens=bool(weights.istr))
+        crops = draw_crops(jax.random.fold_in(batch.key, CROP_STREAM), sampling.batch_size, sampling.crop)
+        origins = encode_stages(
+            source_stages, constants.guides, crops, embed=bool(weights.dir), tokens=bool(weights.istr)
+        )
 
         def before_trained(domain: Int[Array, '']) -> Stages:
             generator = with_leaves(source, domain_leaves(state.adapted, jax.nn.one_hot(domain, domains)))
@@ -118,7 +124,7 @@ def _make_program(
         def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
             leaves = domain_leaves({**state.adapted, **trained}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
-            values = stage_losses(adapted, source_stages, origins, _guides_of(constants, domain), weights)
+            values = stage_losses(adapted, source_stages, origins, _guides_of(constants, domain), crops, weights)
             weighted = [
                 numbers.weights[name] * constants.factors[name][domain] * value for name, value in values.items()
             ]

@@ -19,6 +19,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from adaptation import losses
 from adaptation.config import LossWeights
+from adaptation.crops import Crops, crop_images, draw_crops
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import PIPELINE, Phase
@@ -33,6 +34,7 @@ Leaves = dict[str, Array]
 Stages = tuple[Array, ...]  # the outputs of the PIPELINE so far: ws, planes, feature image, image
 FEATURES = PIPELINE.index('decoder')
 IMAGE = PIPELINE.index('superresolution')
+CROP_STREAM = 1  # of a batch's key, which renders as it is
 
 
 class TrainState(NamedTuple):
@@ -63,6 +65,7 @@ class Sampling:
     truncation_psi: float
     conditioning: str
     camera: CameraConfig  # the distribution
+    crop: float  # share of an image's side that is cut off at most before the encoders see it
 
 
 class Batch(NamedTuple):
@@ -120,8 +123,16 @@ def without_numbers(phase: Phase) -> tuple[Numbers, Phase]:
         {name: jnp.asarray(weight, jnp.float32) for name, weight in vars(settings.weights).items() if weight},
     )
     asked_for = LossWeights(**{name: float(bool(weight)) for name, weight in vars(settings.weights).items()})
-    same = replace(settings, steps=1, learning_rate=1.0, weights=asked_for)
+    same = replace(settings, steps=1, learning_rate=1.0, final_rate=1.0, weights=asked_for)
     return numbers, replace(phase, name='', start=0, settings=same)
+
+
+def at_step(numbers: Numbers, phase: Phase, step: Int[Array, '']) -> Numbers:
+    """The numbers of a phase at one of its steps: the learning rate falls along half a cosine."""
+    progress = (step - phase.start) / max(phase.settings.steps, 1)
+    final = phase.settings.final_rate
+    share = final + (1 - final) * (1 + jnp.cos(jnp.pi * progress)) / 2
+    return numbers._replace(learning_rate=numbers.learning_rate * share)
 
 
 def make_step(phase: Phase, sampling: Sampling) -> Step:
@@ -134,7 +145,7 @@ def make_step(phase: Phase, sampling: Sampling) -> Step:
     program = _make_program(same, sampling)
 
     def step(state: TrainState, constants: Constants, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
-        return program(state, constants, numbers, key)
+        return program(state, constants, at_step(numbers, phase, state.step), key)
 
     return step
 
@@ -158,12 +169,15 @@ def _make_program(
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
         fixed = advance(with_leaves(source, state.adapted), shared, phase.first_trained)
-        origins = encode_stages(source_stages, constants.guides, embed=bool(weights.dir), tokens=bool(weights.istr))
+        crops = draw_crops(jax.random.fold_in(batch.key, CROP_STREAM), sampling.batch_size, sampling.crop)
+        origins = encode_stages(
+            source_stages, constants.guides, crops, embed=bool(weights.dir), tokens=bool(weights.istr)
+        )
 
         def objective(trained: Leaves) -> tuple[Array, Metrics]:
             generator = with_leaves(source, {**state.adapted, **trained})
             adapted = advance(generator, fixed, stop)
-            values = stage_losses(adapted, source_stages, origins, constants.guides, weights)
+            values = stage_losses(adapted, source_stages, origins, constants.guides, crops, weights)
             weighted = [numbers.weights[name] * value for name, value in values.items()]
             return sum(weighted, jnp.zeros(())), values
 
@@ -214,11 +228,14 @@ def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phas
     raise ValueError(f'an image has {len(PIPELINE)} stages, {len(done)} are done')
 
 
-def encode_stages(images: Stages, guides: tuple[Guide, ...], *, embed: bool, tokens: bool) -> tuple[ImageEncoding, ...]:
-    """What each guide makes of the images; nothing where they end at feature images."""
-    if len(images) <= IMAGE:
+def encode_stages(
+    stages: Stages, guides: tuple[Guide, ...], crops: Crops | None, *, embed: bool, tokens: bool
+) -> tuple[ImageEncoding, ...]:
+    """What each guide makes of the images, or of their crops; nothing where the stages end at feature images."""
+    if len(stages) <= IMAGE:
         return ()
-    return tuple(guide.encode(images[IMAGE], tokens=tokens, embed=embed) for guide in guides)
+    seen = crop_images(stages[IMAGE], crops)
+    return tuple(guide.encode(seen, tokens=tokens, embed=embed) for guide in guides)
 
 
 def stage_losses(
@@ -226,13 +243,14 @@ def stage_losses(
     source: Stages,
     origins: tuple[ImageEncoding, ...],
     guides: tuple[Guide, ...],
+    crops: Crops | None,
     weights: LossWeights,
 ) -> Metrics:
     """Each loss of a weight above 0, before it; those of images are summed over the guides."""
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES], source[FEATURES])
-    encodings = encode_stages(adapted, guides, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
+    encodings = encode_stages(adapted, guides, crops, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
     for guide, found, origin in zip(guides if encodings else (), encodings, origins, strict=True):
         if found.embedding is not None and origin.embedding is not None:
             values['dir'] += losses.direction_loss(found.embedding, origin.embedding, guide.domain_direction)

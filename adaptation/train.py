@@ -51,7 +51,9 @@ class Plan:
     def sampling(self) -> Sampling:
         """What it trains on."""
         config = self.config
-        return Sampling(config.batch_size, config.truncation_psi, config.conditioning, self.inputs.camera)
+        return Sampling(
+            config.batch_size, config.truncation_psi, config.conditioning, self.inputs.camera, config.encoder_crop
+        )
 
     @property
     def adapter(self) -> Path:

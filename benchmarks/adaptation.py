@@ -49,7 +49,7 @@ def main() -> None:
     device = jax.devices()[0]
     print(f'{options.preset}, batches of {options.batch}, {device.platform} ({device.device_kind})')
     print(f'{"phase":<8}{"trained":>12}{"compile s":>11}{"step s":>9}{"cpu s":>8}{"step MiB":>10}{"peak MiB":>10}')
-    sampling = Sampling(options.batch, 1.0, 'same', generator.config.camera)
+    sampling = Sampling(options.batch, 1.0, 'same', generator.config.camera, 0.0)
     for phase in phases:
         measure(phase, sampling, Constants(generator, guides), options.steps)
 

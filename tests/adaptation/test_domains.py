@@ -117,7 +117,7 @@ def test_the_losses_are_those_of_each_domain_alone(
     references = [jnp.asarray(rng.uniform(-1, 1, (16, 16, 3)), jnp.float32) for _ in NAMES]
     guides = domain_guides(tiny_clips, (0, 0), references)
     camera = tiny_generator.config.camera
-    sampling = Sampling(2, 1.0, 'same', camera)
+    sampling = Sampling(2, 1.0, 'same', camera, 0.2)
     moved = {name: leaf for name, leaf in trained_leaves(tiny_generator).items() if not name.startswith('backbone')}
     moved = {name: leaves[name] + 0.05 * (np.asarray(leaf) - leaves[name]) for name, leaf in moved.items()}
     phase = plan(config, leaves, 8)[phase_number]

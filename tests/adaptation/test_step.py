@@ -15,11 +15,21 @@ import eg3d_jax
 from adaptation import losses
 from adaptation import step as step_module
 from adaptation.config import AdaptationConfig
+from adaptation.crops import crop_images, draw_crops
 from adaptation.errors import ConfigError
 from adaptation.guidance import Guide, make_guides
 from adaptation.leaves import matching, named_leaves, with_leaves
 from adaptation.phases import Phase, phase_at, plan
-from adaptation.step import Constants, Sampling, init_state, make_step, sample_batch
+from adaptation.step import (
+    CROP_STREAM,
+    Constants,
+    Sampling,
+    at_step,
+    init_state,
+    make_step,
+    sample_batch,
+    without_numbers,
+)
 
 KEY = jax.random.key(3)
 MakeConfig = Callable[..., AdaptationConfig]
@@ -39,7 +49,8 @@ def phases_of(config: AdaptationConfig, generator: eg3d_jax.TriPlaneGenerator) -
 
 
 def sampling_of(config: AdaptationConfig, generator: eg3d_jax.TriPlaneGenerator) -> Sampling:
-    return Sampling(config.batch_size, config.truncation_psi, config.conditioning, generator.config.camera)
+    camera = generator.config.camera
+    return Sampling(config.batch_size, config.truncation_psi, config.conditioning, camera, config.encoder_crop)
 
 
 @partial(jax.jit, static_argnames='sampling')
@@ -51,6 +62,7 @@ def plain_objective(
     source = constants.source
     batch = sample_batch(jax.random.fold_in(KEY, 0), sampling, source.config.z_dim)
     features, images = [], []
+    crops = draw_crops(jax.random.fold_in(batch.key, CROP_STREAM), sampling.batch_size, sampling.crop)
     for generator in (with_leaves(source, leaves), source):
         ws = generator.mapping(batch.z, batch.conditioning, sampling.truncation_psi)
         rendered = generator.render(generator.planes(ws), batch.camera, batch.key)
@@ -59,7 +71,7 @@ def plain_objective(
     values = {'dir': jnp.zeros(()), 'dis': jnp.zeros(()), 'istr': jnp.zeros(())}
     values['fstr'] = losses.feature_structure_loss(*features)
     for guide in constants.guides:
-        adapted, origin = (guide.encode(image, tokens=True, embed=True) for image in images)
+        adapted, origin = (guide.encode(crop_images(image, crops), tokens=True, embed=True) for image in images)
         values['dir'] += losses.direction_loss(adapted.embedding, origin.embedding, guide.domain_direction)
         values['dis'] += losses.distribution_loss(adapted.tokens[0], guide.reference_tokens)
         values['istr'] += losses.image_structure_loss(adapted.tokens[0], origin.tokens[0])
@@ -81,8 +93,9 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         ({}, 0),
         ({}, 1),  # with Tri-D adapted before
         ({'phases__phase2__trained': ALL, 'phases__phase2__weights__fstr': 1.0}, 1),
+        ({'encoder_crop': 0.3}, 1),
     ],
-    ids=['Tri-D', 'G2', 'all'],
+    ids=['Tri-D', 'G2', 'all', 'crops'],
 )
 def test_step_is_the_plain_method(
     changes: dict[str, Any],
@@ -141,6 +154,25 @@ def test_updates_in_a_row_are_steps_on_one_batch(
         np.testing.assert_allclose(metrics[1][name], value, rtol=1e-3, err_msg=name)
 
 
+def test_the_learning_rate_falls_along_half_a_cosine(
+    tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator, guides: tuple[Guide, ...]
+):
+    config = tiny_config(
+        phases__phase1__steps=3, phases__phase2__steps=8, phases__phase2__final_rate=0.25, phases__phase2__updates=1
+    )
+    phase = phases_of(config, tiny_generator)[1]
+    numbers, _ = without_numbers(phase)
+    rates = [float(at_step(numbers, phase, jnp.int32(step)).learning_rate) for step in (3, 7, 11)]
+    np.testing.assert_allclose(rates, phase.settings.learning_rate * np.array([1, 0.625, 0.25]), rtol=1e-5)
+
+    # and the step is as long: Adam's first is the learning rate itself
+    state = init_state(7, moved(tiny_generator, phase.changed), phase)
+    before = {name: np.array(leaf) for name, leaf in state.adapted.items()}
+    after, _ = make_step(phase, sampling_of(config, tiny_generator))(state, Constants(tiny_generator, guides), KEY)
+    longest = max(np.abs(np.asarray(after.adapted[name]) - before[name]).max() for name in phase.trained)
+    np.testing.assert_allclose(longest, rates[1], rtol=1e-2)
+
+
 def plane_scatters(jaxpr: Any, channels: int) -> int:
     """How many operations add into an array of this many channels at computed places, as the planes' gradient does."""
     found = 0
@@ -190,7 +222,7 @@ def test_only_a_trained_backbone_is_differentiated(
 def test_steps_draw_from_their_own_keys(tiny_generator: eg3d_jax.TriPlaneGenerator):
     camera = tiny_generator.config.camera
     batches = [
-        sample_batch(jax.random.fold_in(KEY, step), Sampling(2, 1.0, conditioning, camera), 8)
+        sample_batch(jax.random.fold_in(KEY, step), Sampling(2, 1.0, conditioning, camera, 0.0), 8)
         for step, conditioning in ((0, 'same'), (1, 'same'), (0, 'frontal'))
     ]
     assert not np.allclose(batches[0].z, batches[1].z)
