@@ -3,8 +3,10 @@
     python -m miniature.clip_training --encoder=patch8 --output=miniature/weights/clip_patch8
     python -m miniature.clip_training --encoder=patch16 --output=miniature/weights/clip_patch16
 
-Pictures of heads in all styles are rendered once and kept in the working directory. Resumable: Ctrl-C, then the same
-command. At the end the quality is measured on held-out heads and written beside the weights.
+Pictures of heads in all styles are rendered once and kept in the working directory. Both towers are trained together,
+then the text tower alone (`miniature.clip_text_tuning`); with --initial=DIR the latter alone, from the weights there.
+Resumable: Ctrl-C, then the same command. At the end the quality is measured on held-out heads and written beside the
+weights.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from clip_jax import PRESETS, Clip, ClipConfig, save_clip
+from clip_jax import PRESETS, Clip, ClipConfig, load_clip, save_clip
 from clip_jax.tokenizer import Tokenizer
+from miniature import clip_text_tuning
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
 from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
-from miniature.training import fit, write_recipe
+from miniature.training import fit, read_recipe, write_recipe
 
 
 class Recipe(NamedTuple):
@@ -90,26 +93,43 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--workdir', type=Path, default=Path('runs/miniature_clip'), help='pictures and checkpoints')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--steps', type=int, help='by default what the encoder needs')
+    parser.add_argument('--text-steps', type=int, default=clip_text_tuning.STEPS, help='of the text tower alone')
     parser.add_argument('--heads', type=int, default=HEADS, help='in the training pictures')
+    parser.add_argument('--initial', type=Path, help='directory of weights whose text tower alone is trained')
     options = parser.parse_args(arguments)
-    steps = options.steps or RECIPES[options.encoder].steps
+    steps = 0 if options.initial else options.steps or RECIPES[options.encoder].steps
+    initial = read_recipe(options.initial) if options.initial else None
+    heads, workdir, seed = options.heads, options.workdir, options.seed
     try:
-        clip, seconds = train(options.encoder, steps, options.heads, options.workdir, options.seed)
+        if options.initial:
+            clip, seconds = load_clip(options.initial), 0.0
+        else:
+            clip, seconds = train(options.encoder, steps, heads, workdir, seed)
+        tuned, more = clip_text_tuning.tune(clip, options.text_steps, heads, workdir, f'{options.encoder}_text', seed)
     except KeyboardInterrupt:
         return 130
-    save_clip(clip, options.output, np.float16, {'tokenizer.json': make_tokenizer().to_str(pretty=True)})
+    save_clip(tuned, options.output, np.float16, {'tokenizer.json': make_tokenizer().to_str(pretty=True)})
     write_recipe(
         options.output,
-        command=f'python -m miniature.clip_training --encoder={options.encoder} --output={options.output}',
-        seconds=seconds,
+        command=' '.join(
+            [
+                f'python -m miniature.clip_training --encoder={options.encoder}',
+                *([f'--initial={options.initial}'] if options.initial else []),
+                f'--output={options.output}',
+            ]
+        ),
+        seconds=seconds + more,
         settings={
             'seed': options.seed,
             'steps': steps,
             'batch': BATCH,
-            'heads': options.heads,
+            'text_steps': options.text_steps,
+            'text_batch': clip_text_tuning.BATCH,
+            'heads': heads,
             'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(clip))),
         },
-        quality=measure(options.output, options.workdir),
+        quality=measure(options.output, workdir),
+        initial=initial,
     )
     return 0
 

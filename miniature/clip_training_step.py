@@ -73,7 +73,13 @@ class Batch(NamedTuple):
 
 
 def make_targets(pool: Pool, parts: Float[np.ndarray, 'N T P']) -> Targets:
-    """Targets of a pool; attributes and styles have mean 0 and deviation 1.
+    """Targets of a pool; attributes and styles have mean 0 and deviation 1."""
+    styles = np.eye(pool.ids.shape[1], dtype=np.float32)
+    return Targets(_standardise(pool.attributes), _standardise(styles), parts, name_prompts(pool))
+
+
+def name_prompts(pool: Pool) -> Int[np.ndarray, 'N S G']:
+    """The true prompt of each group for each picture, or `UNNAMED`.
 
     Style is a group of prompts for all pictures, each of `COLOURS` one for photos, as its prompts say.
     """
@@ -82,7 +88,7 @@ def make_targets(pool: Pool, parts: Float[np.ndarray, 'N T P']) -> Targets:
     named[..., 0] = np.arange(styles)
     for group, name in enumerate(COLOURS, start=1):
         named[:, STYLES.index('photo'), group] = pool.classes[name]
-    return Targets(_standardise(pool.attributes), _standardise(np.eye(styles, dtype=np.float32)), parts, named)
+    return named
 
 
 def make_prompts(tokenize: Tokenizer) -> Prompts:
@@ -99,11 +105,9 @@ def _standardise(values: Float[np.ndarray, 'N A']) -> Float[np.ndarray, 'N A']:
 
 def draw(pool: Pool, targets: Targets, size: int, rng: np.random.Generator) -> Batch:
     """Random pictures, `PHOTO_SHARE` of them photos, half of them mirrored, each with one of its captions."""
-    heads, styles, texts = pool.ids.shape[:3]
+    heads, _, texts = pool.ids.shape[:3]
     head, text = (rng.integers(0, count, size) for count in (heads, texts))
-    shares = np.full(styles, (1 - PHOTO_SHARE) / (styles - 1))
-    shares[STYLES.index('photo')] = PHOTO_SHARE
-    style = rng.choice(styles, size, p=shares)
+    style = draw_styles(size, rng)
     images, parts = pool.images[head, style], targets.parts[head]
     grid = round(parts.shape[1] ** 0.5)
     parts = parts.reshape(size, grid, grid, -1)  # [B, T, P] -> [B, G, G, P]
@@ -118,6 +122,13 @@ def draw(pool: Pool, targets: Targets, size: int, rng: np.random.Generator) -> B
         jnp.asarray(parts.reshape(size, grid * grid, -1)),
         jnp.asarray(targets.named[head, style]),
     )
+
+
+def draw_styles(size: int, rng: np.random.Generator) -> Int[np.ndarray, 'B']:
+    """Indices into `STYLES`, `PHOTO_SHARE` of them the photo's."""
+    shares = np.full(len(STYLES), (1 - PHOTO_SHARE) / (len(STYLES) - 1))
+    shares[STYLES.index('photo')] = PHOTO_SHARE
+    return rng.choice(len(STYLES), size, p=shares)
 
 
 def sine_positions(grid: int, width: int) -> Float[np.ndarray, 'T C']:

@@ -11,7 +11,8 @@ from flax import nnx
 
 from clip_jax import Clip, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from clip_jax.tokenizer import Tokenizer
-from miniature import clip_training, clip_training_data, clip_training_quality, world
+from miniature import clip_text_tuning, clip_training, clip_training_data, clip_training_quality, world
+from miniature.clip_text_tuning import make_text_step, split_texts
 from miniature.clip_training_data import (
     COLOURS,
     RENDER_BATCH,
@@ -37,6 +38,7 @@ from miniature.clip_training_step import (
     make_prompts,
     make_step,
     make_targets,
+    name_prompts,
     naming,
     seen_tokens,
     sine_positions,
@@ -366,6 +368,28 @@ def test_logit_scale_stays_bounded(tiny_clip, train_tiny):
     assert LARGEST_LOGIT_SCALE - 0.1 < state.params['clip']['logit_scale'][...] <= LARGEST_LOGIT_SCALE
 
 
+def test_the_text_tower_is_tuned_alone_and_finds_the_pictures(tiny_clip):
+    pool = tiny_pool()
+    pictures = np.random.default_rng(1).standard_normal((8, len(STYLES), TINY.embed_dim)).astype(np.float32)
+    pictures /= np.linalg.norm(pictures, axis=-1, keepdims=True)
+    graphdef, texts, rest = split_texts(tiny_clip)
+    assert set(texts) == {'text_model', 'text_projection', 'logit_scale'}
+    assert set(rest) == {'vision_model', 'visual_projection'}
+    optimiser = make_optimiser(STEPS, 1e-2)
+    step = make_text_step(
+        graphdef, rest, pool, pictures, name_prompts(pool), tiny_prompts(), optimiser, batch_size=32, seed=0
+    )
+    params = {'clip': jax.tree.map(jnp.copy, texts)}
+    state, history = State(params, jax.jit(optimiser.init)(params)), []
+    for index in range(STEPS):
+        state, metrics = step(state, jnp.int32(index))
+        history.append({name: float(value) for name, value in metrics.items()})
+    assert set(state.params['clip']) == set(texts)
+    for name in ('contrastive', 'named'):
+        before, after = (np.mean([metrics[name] for metrics in part]) for part in (history[:5], history[-5:]))
+        assert after < 0.85 * before, name
+
+
 def test_retrieval_counts_both_directions():
     rng = np.random.default_rng(0)
     texts = rng.standard_normal((128, 32))
@@ -391,11 +415,12 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_training, 'part_shares', part_shares)
     monkeypatch.setattr(clip_training_quality, 'HEADS', 64)
     monkeypatch.setattr(clip_training, 'BATCH', 8)
+    monkeypatch.setattr(clip_text_tuning, 'BATCH', 8)
     monkeypatch.setitem(
         clip_training.PRESETS, 'miniature', ClipConfig(tower, dataclasses.replace(TINY.text, context_length=48), 8)
     )
     arguments = ['--encoder=patch8', f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}']
-    assert clip_training.main([*arguments, '--steps=3', '--heads=16', '--seed=5']) == 0
+    assert clip_training.main([*arguments, '--steps=3', '--text-steps=2', '--heads=16', '--seed=5']) == 0
     clip = load_clip(tmp_path / 'out')
     assert load_tokenizer(tmp_path / 'out')(['a head']).shape == (1, 48)
     recipe = json.loads((tmp_path / 'out' / 'recipe.json').read_text())
@@ -403,9 +428,21 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
         'seed': 5,
         'steps': 3,
         'batch': 8,
+        'text_steps': 2,
+        'text_batch': 8,
         'heads': 16,
         'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(clip))),
     }
     quality = recipe['quality']
     assert {'style', 'hair_colour', 'clothes_colour', 'retrieval'} <= quality.keys()
     assert 0 <= quality['style'] < 0.5  # noise cannot be told apart
+
+    again = ['--encoder=patch8', f'--initial={tmp_path / "out"}', f'--output={tmp_path / "tuned"}', '--heads=16']
+    assert clip_training.main([*again, f'--workdir={tmp_path / "again"}', '--text-steps=3', '--seed=5']) == 0
+    tuned = load_clip(tmp_path / 'tuned')
+    for tower, alike in (('vision_model', True), ('visual_projection', True), ('text_model', False)):
+        pairs = zip(*(jax.tree.leaves(nnx.state(getattr(one, tower))) for one in (clip, tuned)), strict=True)
+        assert all(np.array_equal(left, right) for left, right in pairs) == alike, tower
+    made = json.loads((tmp_path / 'tuned' / 'recipe.json').read_text())
+    assert made['initial'] == recipe
+    assert f'--initial={tmp_path / "out"}' in made['command']
