@@ -17,12 +17,15 @@ def get_config() -> config_dict.ConfigDict:
     config.reference.image = 'miniature/references/sketch.png'
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
+    config.encoder_crop = 0.2  # what looks like lines only to whole patches does not pay
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 20
-    config.phases.phase2.updates = 8  # rendering costs more than training G2
-    config.phases.phase2.learning_rate = 4e-3
+    config.phases.phase2.steps = 40
+    config.phases.phase2.updates = 4  # rendering costs more than training G2
+    config.phases.phase1.learning_rate = 1e-2
+    config.phases.phase2.learning_rate = 8e-3
     for phase in (config.phases.phase1, config.phases.phase2):
-        phase.weights.dis = 8.0  # with less, heads keep tints of their colours
+        phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
+        phase.weights.dis = 16.0  # with less, heads keep tints of their colours
         phase.weights.istr = 0.25
     return config

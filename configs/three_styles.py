@@ -16,21 +16,25 @@ def get_config() -> config_dict.ConfigDict:
     """The settings of this experiment."""
     config = default_config()
     config.references = {
-        'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 8.0, 'istr': 0.5}},
-        'ukiyoe': {'image': 'miniature/references/ukiyoe.png', 'factors': {'dis': 8.0}},
+        'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 16.0, 'istr': 0.5}},
+        'ukiyoe': {'image': 'miniature/references/ukiyoe.png', 'factors': {'dis': 2.0}, 'rate': 0.7},
         'cartoon': {  # as in its own config: slowly, or the reference's own skin and background colour every head
             'image': 'miniature/references/cartoon.png',
             'factors': {'dis': 0.12, 'fstr': 4.0},
-            'rate': 0.25,
+            'rate': 0.3,
         },
     }
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.batch_size = 2
     config.source_samples = 64
+    config.encoder_crop = 0.1  # the sketch's own config has 0.2, that of the print none
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
     config.phases.phase2.steps = 20
     config.phases.phase2.updates = 8  # rendering costs more than training G2
+    config.phases.phase1.learning_rate = 1e-2
+    config.phases.phase2.learning_rate = 8e-3
     for phase in (config.phases.phase1, config.phases.phase2):
+        phase.final_rate = 0.02
         phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles
     return config
