@@ -21,8 +21,10 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
     config.phases.phase2.steps = 10
     config.phases.phase2.updates = 4  # rendering costs more than training G2
-    config.phases.phase1.learning_rate = 1.2e-3
+    config.phases.phase1.learning_rate = 2.5e-3
+    config.phases.phase2.learning_rate = 4e-3
     config.phases.phase1.weights.fstr = 4.0
     for phase in (config.phases.phase1, config.phases.phase2):
+        phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 0.12  # with more of it, the reference's own skin and background colour every head
     return config
