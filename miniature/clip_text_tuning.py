@@ -26,11 +26,11 @@ from clip_jax.tokenizer import Tokenizer
 from miniature.clip_training_data import Pool, make_pool, make_tokenizer
 from miniature.clip_training_quality import encode_pool
 from miniature.clip_training_step import (
-    LARGEST_LOGIT_SCALE,
     NAMED_WEIGHT,
     Prompts,
     State,
     contrastive,
+    descend,
     draw_styles,
     make_optimiser,
     make_prompts,
@@ -85,7 +85,9 @@ def tune(clip: Clip, steps: int, heads: int, workdir: Path, name: str, seed: int
 
 def split_texts(clip: Clip) -> tuple[Any, nnx.State, nnx.State]:
     """The model's definition, the state of `TEXT_PARTS`, and the rest, which stays."""
-    return nnx.split(clip, lambda path, _: path[0] in TEXT_PARTS, ...)
+    graphdef, *states = nnx.split(clip, lambda path, _: path[0] in TEXT_PARTS, ...)
+    texts, rest = states
+    return graphdef, texts, rest
 
 
 def make_text_step(
@@ -115,11 +117,7 @@ def make_text_step(
     @partial(jax.jit, donate_argnums=0)
     def update(state: State, batch: Captions) -> tuple[State, dict[str, Array]]:
         gradients, metrics = jax.grad(losses, has_aux=True)(state.params, batch)
-        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
-        scale = params['clip']['logit_scale']
-        params['clip']['logit_scale'] = scale.replace(jnp.minimum(scale[...], LARGEST_LOGIT_SCALE))
-        return State(params, optimiser_state), metrics
+        return descend(state, gradients, optimiser), metrics
 
     def step(state: State, index: Int[Array, '']) -> tuple[State, dict[str, Array]]:
         rng = np.random.default_rng([seed, int(index)])

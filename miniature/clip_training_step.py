@@ -252,6 +252,15 @@ def _kinds(params: dict[str, Any]) -> Any:
     return jax.tree_util.tree_map_with_path(kind, params)
 
 
+def descend(state: State, gradients: dict[str, Any], optimiser: optax.GradientTransformation) -> State:
+    """The state after one update, its logit scale bounded."""
+    updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
+    params = optax.apply_updates(state.params, updates)
+    scale = params['clip']['logit_scale']
+    params['clip']['logit_scale'] = scale.replace(jnp.minimum(scale[...], LARGEST_LOGIT_SCALE))
+    return State(params, optimiser_state)
+
+
 def make_step(
     graphdef: Any,
     pool: Pool,
@@ -277,11 +286,7 @@ def make_step(
             return parts['contrastive'] + NAMED_WEIGHT * parts['named'] + readouts, parts
 
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
-        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
-        scale = params['clip']['logit_scale']
-        params['clip']['logit_scale'] = scale.replace(jnp.minimum(scale[...], LARGEST_LOGIT_SCALE))
-        return State(params, optimiser_state), metrics
+        return descend(state, gradients, optimiser), metrics
 
     def step(state: State, index: Int[Array, '']) -> tuple[State, dict[str, Array]]:
         number = int(index)
