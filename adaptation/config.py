@@ -88,9 +88,7 @@ class PhaseConfig:
     weights: LossWeights = field(default_factory=LossWeights)
     render_resolution: int | None = None  # side of the feature image in training; None: the generator's own
     updates: int = 1  # of the parameters, in a row, on each step's batch: what they do not change is computed once
-    final_rate: float = (
-        1.0  # share of the learning rate that is left at the end, along half a cosine; 1: it is constant
-    )
+    final_rate: float = 1.0  # share of the learning rate that half a cosine leaves at the end; 1: it is constant
 
     def trains(self, stage: str) -> bool:
         """Whether any parameter of this stage of the generator is trained."""
@@ -125,6 +123,7 @@ class AdaptationConfig:
     clip_layers: tuple[int, ...] = (
         3,
     )  # blocks whose tokens are compared, from 0: one for all encoders or one for each
+    encoder_crop: float = 0.0  # how much of an image's side a random crop takes off, at most, before encoders see it
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     references: dict[str, DomainConfig] = field(default_factory=dict)  # by domain: several styles in one generator
     domain_rank: int = 8  # of what each domain adds to a matrix or kernel that all domains share
@@ -136,7 +135,6 @@ class AdaptationConfig:
     batch_size: int = 4
     seed: int = 0
     truncation_psi: float = 1.0  # latents are pulled towards the mean by this: 1 not at all, 0 wholly
-    encoder_crop: float = 0.0  # how much of an image's side a random crop takes off, at most, before encoders see it
     conditioning: str = 'same'  # camera that the mapping sees: 'same' as the rendering camera, or 'frontal'
     camera: CameraOverrides = field(default_factory=CameraOverrides)
     source_samples: int = 128  # source images whose mean embedding the domain direction starts from

@@ -128,8 +128,8 @@ def without_numbers(phase: Phase) -> tuple[Numbers, Phase]:
 
 
 def at_step(numbers: Numbers, phase: Phase, step: Int[Array, '']) -> Numbers:
-    """The numbers of a phase at one of its steps: the learning rate falls along half a cosine."""
-    progress = (step - phase.start) / max(phase.settings.steps, 1)
+    """The numbers of a phase at one of its steps, counted over the run: the learning rate falls along half a cosine."""
+    progress = (step - phase.start) / phase.settings.steps
     final = phase.settings.final_rate
     share = final + (1 - final) * (1 + jnp.cos(jnp.pi * progress)) / 2
     return numbers._replace(learning_rate=numbers.learning_rate * share)

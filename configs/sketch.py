@@ -17,7 +17,7 @@ def get_config() -> config_dict.ConfigDict:
     config.reference.image = 'miniature/references/sketch.png'
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
-    config.encoder_crop = 0.2  # what looks like lines only to whole patches does not pay
+    config.encoder_crop = 0.2  # marks on the borders of patches, which are no lines, do not pay
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
     config.phases.phase2.steps = 40
