@@ -33,6 +33,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -242,11 +243,12 @@ def accuracy(judge: Judge, embedded: Embeddings, classes: Mapping[str, np.ndarra
 
 
 def measure(job: Job, setup: Setup) -> dict[str, Any]:
-    """Adapts and measures one run; a record that is there already is read."""
+    """Adapts, from the start, and measures one run; a record that is there already is read."""
     record = setup.directory(job) / 'record.json'
     if record.exists():
         found: dict[str, Any] = json.loads(record.read_text())
         return found
+    shutil.rmtree(setup.directory(job), ignore_errors=True)  # what is left of a run that was broken off: its seconds
     reference, directory, seconds = adapt(job, setup)
     seed = VALIDATION * setup.validation
     test = tested(job.style, setup.samples, seed, setup.workdir)

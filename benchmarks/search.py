@@ -208,9 +208,10 @@ def ships(trials: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _kept(workdir: Path, style: str, number: int, point: Settings) -> Settings:
-    """The settings that this trial was begun with, if it was: configs and SPACE may have changed since."""
-    path = workdir / f'{style}_{number:02d}' / 'settings.json'
-    if not path.exists():
+    """The settings that this trial was made with, if it was: configs and SPACE may have changed since."""
+    directory = workdir / f'{style}_{number:02d}'
+    path = directory / 'settings.json'
+    if not any(directory.glob('*/record.json')):  # none, or broken off
         write_json(path, point)
     kept: Settings = read_json(path)
     return kept

@@ -27,7 +27,7 @@ from miniature import clip_text_tuning
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
 from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
-from miniature.training import fit, read_recipe, write_recipe
+from miniature.training import fit, read_recipe, shipped_weights, write_recipe
 
 
 class Recipe(NamedTuple):
@@ -95,7 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--steps', type=int, help='by default what the encoder needs')
     parser.add_argument('--text-steps', type=int, default=clip_text_tuning.STEPS, help='of the text tower alone')
     parser.add_argument('--heads', type=int, default=HEADS, help='in the training pictures')
-    parser.add_argument('--initial', type=Path, help='directory of weights whose text tower alone is trained')
+    parser.add_argument(
+        '--initial', type=shipped_weights, help='directory of weights whose text tower alone is trained'
+    )
     options = parser.parse_args(arguments)
     steps = 0 if options.initial else options.steps or RECIPES[options.encoder].steps
     initial = read_recipe(options.initial) if options.initial else None

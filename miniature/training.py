@@ -4,6 +4,7 @@ A run is a pure step ``(state, index) -> (state, metrics)`` over a pytree; its r
 resumed run gives the numbers of an uninterrupted one.
 """
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -116,6 +117,18 @@ def write_recipe(
     if initial is not None:
         recipe['initial'] = dict(initial)
     (directory / RECIPE).write_text(json.dumps(recipe, indent=2) + '\n')
+
+
+def shipped_weights(directory: str) -> Path:
+    """An argument of a command: a directory of weights that training can begin with.
+
+    Raises:
+        argparse.ArgumentTypeError: it has no recipe, or there is no such directory.
+    """
+    path = Path(directory)
+    if not (path / RECIPE).is_file():
+        raise argparse.ArgumentTypeError(f'{path} has no {RECIPE}; give a directory that a training command wrote')
+    return path
 
 
 def read_recipe(directory: Path) -> Metrics:

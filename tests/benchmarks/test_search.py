@@ -65,12 +65,22 @@ def test_the_best_trial_is_the_nearest_of_those_that_are_diverse_and_truly_colou
     assert '**30.0**' in bold[0]
 
 
-def test_a_trial_keeps_the_settings_that_it_was_begun_with(tmp_path: Path):
-    begun, later = shipped('sketch'), shipped('cartoon')
-    assert begun != later
-    assert _kept(tmp_path, 'sketch', 3, begun) == begun
-    assert _kept(tmp_path, 'sketch', 3, later) == begun
+def test_a_trial_keeps_the_settings_that_it_was_made_with(tmp_path: Path):
+    made, later = shipped('sketch'), shipped('cartoon')
+    assert made != later
+    assert _kept(tmp_path, 'sketch', 3, made) == made
+    record = tmp_path / 'sketch_03' / 'sketch_30_0' / 'record.json'
+    record.parent.mkdir()
+    record.write_text('{}')
+    assert _kept(tmp_path, 'sketch', 3, later) == made
     assert _kept(tmp_path, 'sketch', 4, later) == later
+
+
+def test_a_trial_that_was_broken_off_lends_its_settings_to_none(tmp_path: Path):
+    assert _kept(tmp_path, 'sketch', 3, shipped('sketch')) == shipped('sketch')
+    (tmp_path / 'sketch_03' / 'sketch_30_0').mkdir()
+    assert _kept(tmp_path, 'sketch', 3, shipped('cartoon')) == shipped('cartoon')
+    assert _kept(tmp_path, 'sketch', 3, shipped('cartoon')) == shipped('cartoon')
 
 
 def test_a_costly_trial_is_no_candidate():
