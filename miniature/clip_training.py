@@ -4,7 +4,8 @@
     python -m miniature.clip_training --encoder=patch16 --output=miniature/weights/clip_patch16
 
 Pictures of heads in all styles are rendered once and kept in the working directory. Both towers are trained together,
-then the text tower alone (`miniature.clip_text_tuning`); with --initial=DIR the latter alone, from the weights there.
+then the text tower alone (`miniature.clip_text_tuning`), then, of patch 8, the image tower alone, against pictures that
+are changed to fool it (`miniature.clip_adversarial_tuning`); with --initial=DIR the last two only, from weights there.
 Resumable: Ctrl-C, then the same command. At the end the quality is measured on held-out heads and written beside the
 weights.
 """
@@ -23,7 +24,7 @@ from flax import nnx
 
 from clip_jax import PRESETS, Clip, ClipConfig, load_clip, save_clip
 from clip_jax.tokenizer import Tokenizer
-from miniature import clip_text_tuning
+from miniature import clip_adversarial_tuning, clip_text_tuning
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
 from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
@@ -36,11 +37,12 @@ class Recipe(NamedTuple):
     preset: str  # of clip_jax
     steps: int
     keep: float  # share of the patches that all but the last steps see
+    adversarial_steps: int  # of the image tower alone
 
 
 RECIPES = {
-    'patch8': Recipe('miniature', steps=2600, keep=0.5),
-    'patch16': Recipe('miniature/16', steps=3200, keep=1.0),
+    'patch8': Recipe('miniature', steps=2600, keep=0.5, adversarial_steps=600),
+    'patch16': Recipe('miniature/16', steps=3200, keep=1.0, adversarial_steps=0),  # by it, it forgot styles
 }
 HEADS = 4096
 BATCH = 48
@@ -93,40 +95,48 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--workdir', type=Path, default=Path('runs/miniature_clip'), help='pictures and checkpoints')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--steps', type=int, help='by default what the encoder needs')
+    parser.add_argument('--adversarial-steps', type=int, help='of the image tower alone; by default what it needs')
     parser.add_argument('--text-steps', type=int, default=clip_text_tuning.STEPS, help='of the text tower alone')
     parser.add_argument('--heads', type=int, default=HEADS, help='in the training pictures')
     parser.add_argument(
-        '--initial', type=shipped_weights, help='directory of weights whose text tower alone is trained'
+        '--initial', type=shipped_weights, help='directory of weights whose towers are trained further, one by one'
     )
     options = parser.parse_args(arguments)
     steps = 0 if options.initial else options.steps or RECIPES[options.encoder].steps
     initial = read_recipe(options.initial) if options.initial else None
     heads, workdir, seed = options.heads, options.workdir, options.seed
+    hardening = options.adversarial_steps
+    if hardening is None:
+        hardening = RECIPES[options.encoder].adversarial_steps
     try:
         if options.initial:
             clip, seconds = load_clip(options.initial), 0.0
         else:
             clip, seconds = train(options.encoder, steps, heads, workdir, seed)
-        tuned, more = clip_text_tuning.tune(clip, options.text_steps, heads, workdir, f'{options.encoder}_text', seed)
+        if options.text_steps:
+            name = f'{options.encoder}_text'
+            clip, more = clip_text_tuning.tune(clip, options.text_steps, heads, workdir, name, seed)
+            seconds += more
+        if hardening:
+            name = f'{options.encoder}_adversarial'
+            clip, more = clip_adversarial_tuning.tune(clip, hardening, heads, workdir, name, seed)
+            seconds += more
     except KeyboardInterrupt:
         return 130
-    save_clip(tuned, options.output, np.float16, {'tokenizer.json': make_tokenizer().to_str(pretty=True)})
+    save_clip(clip, options.output, np.float16, {'tokenizer.json': make_tokenizer().to_str(pretty=True)})
     write_recipe(
         options.output,
-        command=' '.join(
-            [
-                f'python -m miniature.clip_training --encoder={options.encoder}',
-                *([f'--initial={options.initial}'] if options.initial else []),
-                f'--output={options.output}',
-            ]
-        ),
-        seconds=seconds + more,
+        command='python -m miniature.clip_training ' + ' '.join(sys.argv[1:] if arguments is None else arguments),
+        seconds=seconds,
         settings={
             'seed': options.seed,
             'steps': steps,
             'batch': BATCH,
             'text_steps': options.text_steps,
             'text_batch': clip_text_tuning.BATCH,
+            'adversarial_steps': hardening,
+            'adversarial_batch': clip_adversarial_tuning.BATCH,
+            'adversarial_range': clip_adversarial_tuning.RANGE,
             'heads': heads,
             'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(clip))),
         },

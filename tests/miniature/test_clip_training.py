@@ -11,7 +11,15 @@ from flax import nnx
 
 from clip_jax import Clip, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from clip_jax.tokenizer import Tokenizer
-from miniature import clip_text_tuning, clip_training, clip_training_data, clip_training_quality, world
+from miniature import (
+    clip_adversarial_tuning,
+    clip_text_tuning,
+    clip_training,
+    clip_training_data,
+    clip_training_quality,
+    world,
+)
+from miniature.clip_adversarial_tuning import change_most, distances, make_adversarial_step
 from miniature.clip_text_tuning import make_text_step, split_texts
 from miniature.clip_training_data import (
     COLOURS,
@@ -390,6 +398,48 @@ def test_the_text_tower_is_tuned_alone_and_finds_the_pictures(tiny_clip):
         assert after < 0.85 * before, name
 
 
+def test_a_picture_is_changed_within_its_range_and_such_that_the_objective_grows():
+    images = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (4, 6, 6, 3)), jnp.float32)
+    changed = change_most(lambda x: jnp.sum(x[:, :3]) - jnp.sum(x[:, 3:]), images, jax.random.key(0))
+    change = np.asarray(changed - images)
+    assert np.abs(change).max() <= clip_adversarial_tuning.RANGE + 1e-6
+    assert (change[:, :3] > 0).all()
+    assert (change[:, 3:] < 0).all()
+    largest = np.abs(change).max(axis=(1, 2, 3))
+    assert (np.abs(change) > 0.49 * largest[:, None, None, None]).all()  # from wherever it starts
+    assert len(np.unique(largest.round(4))) == 4  # each has a range of its own
+    assert np.abs(np.asarray(change_most(jnp.sum, images + 10, jax.random.key(0)))).max() <= 1
+
+
+def test_the_image_tower_is_tuned_alone_and_is_harder_to_fool(tiny_clip, monkeypatch):
+    monkeypatch.setattr(clip_adversarial_tuning, 'RANGE', 0.5)
+    monkeypatch.setattr(clip_adversarial_tuning, 'LEARNING_RATE', 1e-2)
+    graphdef, texts, tower = split_texts(tiny_clip)
+    pool = tiny_pool()._replace(
+        images=np.random.default_rng(1).integers(0, 256, (8, len(STYLES), 16, 16, 3), dtype=np.uint8)
+    )
+    optimiser = clip_adversarial_tuning.make_optimiser(STEPS)
+    step = make_adversarial_step(graphdef, tower, texts, pool, optimiser, batch_size=16, seed=0)
+    params = {'clip': jax.tree.map(jnp.copy, tower)}
+    state, history = State(params, jax.jit(optimiser.init)(params)), []
+    for index in range(STEPS):
+        state, metrics = step(state, jnp.int32(index))
+        history.append({name: float(value) for name, value in metrics.items()})
+    assert set(state.params['clip']) == {'vision_model', 'visual_projection'}
+    for name in ('embedding', 'tokens'):
+        before, after = (np.mean([metrics[name] for metrics in part]) for part in (history[:5], history[-5:]))
+        assert after < 0.85 * before, name
+
+
+def test_distances_are_none_of_what_is_alike_and_two_of_opposites(tiny_clip):
+    said = tiny_clip.encode_image(jnp.zeros((2, 16, 16, 3)), (0,))
+    opposite = said._replace(embedding=-said.embedding, tokens=tuple(-tokens for tokens in said.tokens))
+    for now, value in ((said, 0), (opposite, 2)):
+        assert {name: float(part) for name, part in distances(now, said).items()} == pytest.approx(
+            {'embedding': value, 'tokens': value}, abs=1e-5
+        )
+
+
 def test_retrieval_counts_both_directions():
     rng = np.random.default_rng(0)
     texts = rng.standard_normal((128, 32))
@@ -416,11 +466,17 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_training_quality, 'HEADS', 64)
     monkeypatch.setattr(clip_training, 'BATCH', 8)
     monkeypatch.setattr(clip_text_tuning, 'BATCH', 8)
+    monkeypatch.setattr(clip_adversarial_tuning, 'BATCH', 4)
     monkeypatch.setitem(
         clip_training.PRESETS, 'miniature', ClipConfig(tower, dataclasses.replace(TINY.text, context_length=48), 8)
     )
     arguments = ['--encoder=patch8', f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}']
-    assert clip_training.main([*arguments, '--steps=3', '--text-steps=2', '--heads=16', '--seed=5']) == 0
+    assert (
+        clip_training.main(
+            [*arguments, '--steps=3', '--adversarial-steps=2', '--text-steps=2', '--heads=16', '--seed=5']
+        )
+        == 0
+    )
     clip = load_clip(tmp_path / 'out')
     assert load_tokenizer(tmp_path / 'out')(['a head']).shape == (1, 48)
     recipe = json.loads((tmp_path / 'out' / 'recipe.json').read_text())
@@ -428,6 +484,9 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
         'seed': 5,
         'steps': 3,
         'batch': 8,
+        'adversarial_steps': 2,
+        'adversarial_batch': 4,
+        'adversarial_range': clip_adversarial_tuning.RANGE,
         'text_steps': 2,
         'text_batch': 8,
         'heads': 16,
@@ -438,7 +497,8 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
     assert 0 <= quality['style'] < 0.5  # noise cannot be told apart
 
     again = ['--encoder=patch8', f'--initial={tmp_path / "out"}', f'--output={tmp_path / "tuned"}', '--heads=16']
-    assert clip_training.main([*again, f'--workdir={tmp_path / "again"}', '--text-steps=3', '--seed=5']) == 0
+    again += [f'--workdir={tmp_path / "again"}', '--seed=5']
+    assert clip_training.main([*again, '--adversarial-steps=0', '--text-steps=3']) == 0
     tuned = load_clip(tmp_path / 'tuned')
     for tower, alike in (('vision_model', True), ('visual_projection', True), ('text_model', False)):
         pairs = zip(*(jax.tree.leaves(nnx.state(getattr(one, tower))) for one in (clip, tuned)), strict=True)
