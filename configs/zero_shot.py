@@ -3,8 +3,8 @@
     python -m adaptation.main --config=configs/zero_shot.py [--config.target_text='a cartoon of a head']
 
 Writes runs/zero_shot: `samples/` shows the texts, the source's heads and the same heads adapted;
-`adapter.safetensors` is the result: heads on white paper, with dark outlines and some hatching, whose skin and hair
-turn a pale green rather than grey. With --config.reference.image=FILE the picture guides as well, and text_weight is
+`adapter.safetensors` is the result: grey heads with dark outlines on paper, without hatching, whose skin and hair keep
+a tinge of green, blue or violet. With --config.reference.image=FILE the picture guides as well, and text_weight is
 the texts' share of the direction. With encoders of your own, take CLIP_TEMPLATES.
 """
 
