@@ -248,7 +248,8 @@ def measure(job: Job, setup: Setup) -> dict[str, Any]:
     if record.exists():
         found: dict[str, Any] = json.loads(record.read_text())
         return found
-    shutil.rmtree(setup.directory(job), ignore_errors=True)  # what is left of a run that was broken off: its seconds
+    # A run that was broken off is not gone on with: its seconds would be those of the rest alone.
+    shutil.rmtree(setup.directory(job), ignore_errors=True)
     reference, directory, seconds = adapt(job, setup)
     seed = VALIDATION * setup.validation
     test = tested(job.style, setup.samples, seed, setup.workdir)

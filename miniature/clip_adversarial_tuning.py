@@ -6,7 +6,7 @@ that its embedding and its tokens move most, and the tower learns to say of the 
 the picture itself. This is unsupervised adversarial fine-tuning (arXiv 2402.12336), of tokens as well as of embeddings,
 since both guide.
 
-Letters: B batch, R pixels along a side, T patches, C channels of a token, D of the embedding, N heads, S styles.
+Letters: B batch, R pixels along a side, C channels of a token or an embedding.
 """
 
 from __future__ import annotations
@@ -145,5 +145,9 @@ def total(parts: dict[str, Float[Array, '']]) -> Float[Array, '']:
 
 
 def _cosine(a: Float[Array, '*B C'], b: Float[Array, '*B C']) -> Float[Array, '*B']:
-    lengths = (jnp.maximum(jnp.sum(jnp.square(x), axis=-1), SHORTEST**2) for x in (a, b))
-    return jnp.sum(a * b, axis=-1) / jnp.sqrt(next(lengths) * next(lengths))
+    return jnp.sum(_unit(a) * _unit(b), axis=-1)
+
+
+def _unit(x: Float[Array, '*B C']) -> Float[Array, '*B C']:
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(square, SHORTEST**2))

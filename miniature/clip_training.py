@@ -28,7 +28,7 @@ from miniature import clip_adversarial_tuning, clip_text_tuning
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
 from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
-from miniature.training import fit, read_recipe, shipped_weights, write_recipe
+from miniature.training import fit, read_recipe, trained_weights, write_recipe
 
 
 class Recipe(NamedTuple):
@@ -99,15 +99,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--text-steps', type=int, default=clip_text_tuning.STEPS, help='of the text tower alone')
     parser.add_argument('--heads', type=int, default=HEADS, help='in the training pictures')
     parser.add_argument(
-        '--initial', type=shipped_weights, help='directory of weights whose towers are trained further, one by one'
+        '--initial', type=trained_weights, help='directory of weights whose towers are trained further, one by one'
     )
     options = parser.parse_args(arguments)
     steps = 0 if options.initial else options.steps or RECIPES[options.encoder].steps
     initial = read_recipe(options.initial) if options.initial else None
     heads, workdir, seed = options.heads, options.workdir, options.seed
-    hardening = options.adversarial_steps
-    if hardening is None:
-        hardening = RECIPES[options.encoder].adversarial_steps
+    adversarial_steps = options.adversarial_steps
+    if adversarial_steps is None:
+        adversarial_steps = RECIPES[options.encoder].adversarial_steps
     try:
         if options.initial:
             clip, seconds = load_clip(options.initial), 0.0
@@ -117,9 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
             name = f'{options.encoder}_text'
             clip, more = clip_text_tuning.tune(clip, options.text_steps, heads, workdir, name, seed)
             seconds += more
-        if hardening:
+        if adversarial_steps:
             name = f'{options.encoder}_adversarial'
-            clip, more = clip_adversarial_tuning.tune(clip, hardening, heads, workdir, name, seed)
+            clip, more = clip_adversarial_tuning.tune(clip, adversarial_steps, heads, workdir, name, seed)
             seconds += more
     except KeyboardInterrupt:
         return 130
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
             'batch': BATCH,
             'text_steps': options.text_steps,
             'text_batch': clip_text_tuning.BATCH,
-            'adversarial_steps': hardening,
+            'adversarial_steps': adversarial_steps,
             'adversarial_batch': clip_adversarial_tuning.BATCH,
             'adversarial_range': clip_adversarial_tuning.RANGE,
             'heads': heads,

@@ -36,7 +36,7 @@ from miniature import views, world
 from miniature.generator_losses import gradient_difference, superresolve_patch
 from miniature.generator_quality import measure
 from miniature.generator_training import draw, save_preview
-from miniature.training import fit, read_recipe, shipped_weights, write_recipe
+from miniature.training import fit, read_recipe, trained_weights, write_recipe
 
 POOL = 1024  # heads whose feature images are kept
 DRAWN = 16  # of them rendered at a time
@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m miniature.generator_sharpening', description=(__doc__ or '').split('\n')[0]
     )
-    parser.add_argument('--initial', type=shipped_weights, required=True, help='directory of the generator to sharpen')
+    parser.add_argument('--initial', type=trained_weights, required=True, help='directory of the generator to sharpen')
     parser.add_argument('--output', type=Path, required=True, help='directory of the finished weights')
     parser.add_argument(
         '--workdir', type=Path, default=Path('runs/miniature_sharpening'), help='pool, checkpoints and previews'

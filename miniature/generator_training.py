@@ -46,7 +46,7 @@ from miniature.generator_losses import (
 from miniature.generator_quality import CAMERA_SPREAD, measure
 from miniature.mapping_construction import construct_mapping, shown
 from miniature.optimisers import is_matrix, muon
-from miniature.training import fit, read_recipe, shipped_weights, write_recipe
+from miniature.training import fit, read_recipe, trained_weights, write_recipe
 
 CONFIG = PRESETS['miniature']
 LARGEST_ERROR = 0.01  # of what is read off w; a mapping network that is worse is constructed anew
@@ -357,7 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scale', type=float, default=1.0, help='of the number of steps of every stage')
-    parser.add_argument('--initial', type=shipped_weights, help='directory of a generator to go on from')
+    parser.add_argument('--initial', type=trained_weights, help='directory of a generator to go on from')
     parser.add_argument(
         '--stage',
         type=stage_from_words,

@@ -119,7 +119,7 @@ def write_recipe(
     (directory / RECIPE).write_text(json.dumps(recipe, indent=2) + '\n')
 
 
-def shipped_weights(directory: str) -> Path:
+def trained_weights(directory: str) -> Path:
     """An argument of a command: a directory of weights that training can begin with.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from miniature import clip_training, generator_sharpening, generator_training
-from miniature.training import RECIPE, shipped_weights, write_recipe
+from miniature.training import RECIPE, trained_weights, write_recipe
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_initial_weights_that_are_not_there_are_refused_in_one_sentence(
 
 def test_initial_weights_are_a_directory_with_a_recipe(tmp_path: Path):
     write_recipe(tmp_path, command='python -m x', seconds=60.0, settings={}, quality={})
-    assert shipped_weights(str(tmp_path)) == tmp_path
+    assert trained_weights(str(tmp_path)) == tmp_path
