@@ -2,12 +2,12 @@
 
     python -m benchmarks.guidance [--workdir=runs/miniature] [--output=docs/guidance.md] [--samples=64] [--validation]
 
-The world can draw the heads that were adapted in the reference's own style, and what guides can be asked about those
-drawings as well. Where it says the same of both and the judge does not (`benchmarks.miniature`), the networks are
-fooled, and no setting will help: they have to see better. Where true drawings have the smaller losses, training is what
-falls short. Asked about are the runs of the quality record (found in --workdir, or else done there), each encoder
-for itself, about the same heads; direction and distribution pull (the smaller, the more of the style), structure holds
-on to the source. Writes a table and a JSON of every run beside it.
+The world can draw the heads that were adapted in the reference's own style, and the encoders can be asked about those
+drawings as well. Where they say the same of both and the judge does not (`benchmarks.miniature`), adapted heads lack
+what the encoders do not see, and training longer will hardly bring it. Where true drawings have the smaller losses,
+training falls short. Asked are the encoders of the quality record's runs (found in --workdir, or else done there), each
+by itself, about whole pictures of the same heads, where training may show it crops. Direction and distribution pull
+(the smaller, the more of the style), structure holds on to the source. Writes a table and a JSON of all runs beside it.
 
 N samples, R resolution.
 """
@@ -30,10 +30,11 @@ from adaptation import load_adapted, losses
 from adaptation.config import read_config
 from adaptation.guidance import Guide, make_guides
 from adaptation.inputs import encoder_directories, load_inputs
-from benchmarks.ground_truth import VALIDATION, generate
+from benchmarks.ground_truth import VALIDATION, Poses, generate
 from benchmarks.miniature import (
     REFERENCES,
     ROOT,
+    SAMPLES,
     SEEDS,
     STYLES,
     Job,
@@ -41,7 +42,6 @@ from benchmarks.miniature import (
     adapted_heads,
     jobs,
     measure,
-    source_samples,
     tested,
 )
 from benchmarks.records import command_line, write_records
@@ -49,7 +49,7 @@ from benchmarks.target_domain import BATCH, Images
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from eg3d_jax.machine import machine
 
-SAMPLES = 64
+ASKED = 64  # heads
 LOSSES = {'direction': 'DDR', 'distribution': 'TDL', 'structure': 'ISSM'}  # -> the paper's name
 
 
@@ -86,10 +86,9 @@ def ask(job: Job, setup: Setup, samples: int) -> dict[str, Any]:
     seed = VALIDATION * setup.validation
     test = tested(job.style, setup.samples, seed, setup.workdir)
     adapted = load_adapted(test.source, directory)
-    every = generate(adapted, test.truth.poses, adapted_heads(adapted, setup.samples, seed)).images
-    source, drawn, made = (
-        images[:samples] for images in (source_samples(setup.samples, seed).images, test.truth.images, every)
-    )
+    seen = Poses(*(array[:samples] for array in test.truth.poses))
+    made = generate(adapted, seen, adapted_heads(adapted, setup.samples, seed)[: samples // BATCH]).images
+    source, drawn = test.before.images[:samples], test.truth.images[:samples]
     batches = (jnp.asarray(source[start : start + BATCH]) for start in range(0, samples, BATCH))
     guides = make_guides(inputs.encoders, inputs.layers, jnp.asarray(inputs.reference), batches)
     names = [path.name for path in encoder_directories(config.clip_directories)]
@@ -123,8 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.guidance', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'guidance.md', help='Markdown file')
     parser.add_argument('--workdir', type=Path, default=Path('runs/miniature'), help="the quality record's directory")
-    parser.add_argument('--samples', type=int, default=SAMPLES, help='heads asked about, a multiple of 16')
-    parser.add_argument('--measured', type=int, default=512, help="the quality record's samples, a multiple of 64")
+    parser.add_argument('--samples', type=int, default=ASKED, help='heads asked about, a multiple of 16')
+    parser.add_argument('--measured', type=int, default=SAMPLES, help="the quality record's samples, a multiple of 64")
     parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
     parser.add_argument('--references', type=int, default=REFERENCES, help='heads for each style')
     parser.add_argument('--seeds', type=int, default=SEEDS)
