@@ -17,11 +17,11 @@ from safetensors.numpy import load_file, save_file
 from adaptation.config import MINIATURE, flatten
 from adaptation.domain_codes import DomainError, chosen_code
 from adaptation.domains import domain_leaves, misfitting
-from adaptation.errors import AdaptationError
-from adaptation.files import read_json, replacing, write_json
+from adaptation.errors import AdaptationError, ConfigError
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
 from adaptation.sources import SourceError, generator_directory
 from eg3d_jax import CheckpointError, TriPlaneGenerator, load_generator
+from eg3d_jax.files import read_json, replacing, write_json
 
 WEIGHTS_FILE = 'adapter.safetensors'
 INFO_FILE = 'adapter.json'
@@ -31,6 +31,12 @@ DOMAINS_FORMAT = 2  # of several domains: shared leaves and what each domain add
 
 class AdapterError(AdaptationError):
     """An adapter that is missing, damaged, or of another generator."""
+
+
+class AdapterDomainError(AdapterError):
+    """A domain that an adapter does not hold, or none chosen of several: a flag that is refused."""
+
+    exit_code = ConfigError.exit_code
 
 
 def load_adapted(
@@ -68,7 +74,7 @@ def load_leaves(
     try:
         code = chosen_code(domain, domains)
     except DomainError as error:
-        raise AdapterError(f'{adapter_directory(adapter)}: {error}') from None
+        raise AdapterDomainError(f'{adapter_directory(adapter)}: {error}') from None
     return leaves if code is None else domain_leaves(leaves, jnp.asarray(code))
 
 
@@ -92,7 +98,9 @@ def load_domains(generator: TriPlaneGenerator, adapter: str | Path) -> tuple[dic
     """
     leaves, domains = _load(generator, adapter)
     if not domains:
-        raise AdapterError(f'{adapter_directory(adapter)} holds one style alone: name an adapter of several domains.')
+        raise AdapterDomainError(
+            f'{adapter_directory(adapter)} holds one style alone: name an adapter of several domains.'
+        )
     return leaves, domains
 
 

@@ -9,8 +9,8 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from adaptation.errors import AdaptationError
-from adaptation.files import replacing
 from adaptation.workdir import Workdir
+from eg3d_jax.files import replacing
 
 SHOWN = ('loss', 'dir', 'dis', 'istr', 'fstr')  # in the progress bar
 STEP_TIME, FIRST_STEP_TIME = 'step_time', 'first_step_time'  # seconds, without and with the compilation of a step

@@ -6,8 +6,8 @@ from typing import Any
 from adaptation.adapter import INFO_FILE, AdapterError, adapter_directory
 from adaptation.config import AdaptationConfig, read_config
 from adaptation.errors import ConfigError
-from adaptation.files import read_json
 from adaptation.workdir import Workdir
+from eg3d_jax.files import read_json
 
 
 def run_config(adapter: str | Path) -> AdaptationConfig | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
-from adaptation.files import replacing
+from eg3d_jax.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from PIL import Image
 
 from adaptation.config import AdaptationConfig
-from adaptation.files import replacing
 from adaptation.inputs import Inputs
 from adaptation.lettering import prompt_picture
 from adaptation.step import frontal_cameras
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
+from eg3d_jax.files import replacing
 
 VIEW_YAWS = (-0.4, 0.0, 0.4)  # radians from the frontal view
 LARGEST_TILE = 256  # side in pixels; larger images are reduced to it

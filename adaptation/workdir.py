@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptation.config import AdaptationConfig, flatten
 from adaptation.errors import AdaptationError, ConfigError
-from adaptation.files import read_json, write_json
+from eg3d_jax.files import read_json, write_json
 
 try:
     import fcntl

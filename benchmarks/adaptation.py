@@ -11,6 +11,8 @@ import argparse
 import dataclasses
 import resource
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,7 @@ from adaptation.leaves import named_leaves
 from adaptation.phases import Phase, plan
 from adaptation.step import Constants, Sampling, init_state, make_step
 
+M = TypeVar('M', bound=nnx.Module)
 MEBIBYTE = 2**20
 GUIDED_BLOCK = 3  # of the encoders, counted from 0
 ENCODERS = {'miniature': ('miniature', 'miniature/16')}
@@ -39,7 +42,8 @@ def main() -> None:
     parser.add_argument('--render_resolution', type=int, help="of the first phase (default: the generator's)")
     options = parser.parse_args()
 
-    generator = random_module(eg3d_jax.TriPlaneGenerator, eg3d_jax.PRESETS[options.preset])
+    preset = eg3d_jax.PRESETS[options.preset]
+    generator = compiled(lambda: eg3d_jax.TriPlaneGenerator(preset, rngs=nnx.Rngs(0)))
     guides = tuple(random_guide(name) for name in ENCODERS.get(options.preset, FULL_SIZE_ENCODERS))
     phases = plan(
         settings(options.render_resolution),
@@ -61,15 +65,16 @@ def settings(render_resolution: int | None) -> AdaptationConfig:
     return dataclasses.replace(config, phases={**config.phases, 'phase1': first})
 
 
-def random_module(module: type, config: object) -> nnx.Module:
+def compiled(make: Callable[[], M]) -> M:
     """A module with its initial random weights, made in one compiled program."""
-    return jax.jit(lambda: module(config, rngs=nnx.Rngs(0)))()
+    module: M = jax.jit(make)()
+    return module
 
 
 def random_guide(name: str) -> Guide:
     """An encoder with random constants."""
     config = clip_jax.PRESETS[name]
-    clip = random_module(clip_jax.Clip, config)
+    clip = compiled(lambda: clip_jax.Clip(config, rngs=nnx.Rngs(0)))
     del clip.text_model, clip.text_projection
     tokens = jax.random.normal(jax.random.key(1), (config.vision.grid**2, config.vision.width))
     return Guide(clip, tokens, jax.random.normal(jax.random.key(2), (config.embed_dim,)), GUIDED_BLOCK)
@@ -89,7 +94,8 @@ def measure(phase: Phase, sampling: Sampling, constants: Constants, steps: int) 
         state, values = step(state, constants, key)
         jax.block_until_ready((state, values))
         best_wall, best_cpu = min(best_wall, time.perf_counter() - wall), min(best_cpu, time.process_time() - cpu)
-    temporary = step.memory_analysis().temp_size_in_bytes / MEBIBYTE
+    analysis = step.memory_analysis()
+    temporary = float('nan') if analysis is None else analysis.temp_size_in_bytes / MEBIBYTE
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kibibytes on Linux
     trained = sum(leaves[name].size for name in phase.trained)
     print(

@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
-from adaptation.files import replacing
 from benchmarks.target_domain import BATCH, LATENT_SEED, Embeddings, Images, Samples, frechet, true_renderings
 from eg3d_jax import PRESETS, TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras, sample_poses
+from eg3d_jax.files import replacing
 from miniature import world
 from miniature.judge import Judge, embed_all
 from miniature.world.latent import AMOUNTS
@@ -108,10 +108,11 @@ def ground_truth(style: str, count: int, seed: int, judge: Judge, depth_resoluti
 
 def save_ground_truth(truth: GroundTruth, path: Path) -> None:
     """Writes it, for other processes of a benchmark, atomically."""
-    arrays = {name: value for name, value in truth._asdict().items() if name not in ('style', 'poses', 'classes')}
-    classes = {f'class:{name}': value for name, value in truth.classes.items()}
+    apart = ('style', 'poses', 'classes')
+    arrays: dict[str, Any] = {name: value for name, value in truth._asdict().items() if name not in apart}
+    arrays |= {f'class:{name}': value for name, value in truth.classes.items()}
     with replacing(path) as unfinished, unfinished.open('wb') as file:
-        np.savez(file, style=truth.style, z=truth.poses.z, camera=truth.poses.camera, **arrays, **classes)
+        np.savez(file, style=truth.style, z=truth.poses.z, camera=truth.poses.camera, **arrays)
 
 
 def read_ground_truth(path: Path) -> GroundTruth:

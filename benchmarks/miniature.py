@@ -69,6 +69,7 @@ from benchmarks.records import command_line, write_records
 from benchmarks.target_domain import BATCH, Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
+from eg3d_jax.files import replacing
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from eg3d_jax.machine import machine
 from miniature import world
@@ -158,11 +159,9 @@ def adapt(job: Job, setup: Setup) -> tuple[Path, Path, float]:
     """Adapts, unless that is done; returns the reference, the working directory and the seconds it took."""
     directory = setup.directory(job)
     reference = setup.workdir / 'references' / f'{job.style}_{job.head}.png'
-    reference.parent.mkdir(parents=True, exist_ok=True)
     if not reference.exists():
-        unfinished = reference.with_suffix(f'.{os.getpid()}.tmp')
-        Image.fromarray(draw(job.style, job.head)).save(unfinished, format='PNG')
-        unfinished.replace(reference)
+        with replacing(reference) as unfinished:
+            Image.fromarray(draw(job.style, job.head)).save(unfinished, format='PNG')
     started = time.perf_counter()
     run(read_config(config_of(job, setup, reference)), directory, quiet=True)
     return reference, directory, time.perf_counter() - started
@@ -369,7 +368,7 @@ def measure_all(every: Sequence[Job], setup: Setup, processes: int) -> list[dict
 
 def _start(workdir: Path) -> None:
     """Processes share what they compile; with the threads of one core between them they would wait: each takes one."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # made at run time
         jax.config.update('jax_compilation_cache_dir', str((workdir / 'compiled').resolve()))
     if hasattr(os, 'sched_setaffinity'):
         cores = sorted(os.sched_getaffinity(0))

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from adaptation.files import read_json, write_json
 from benchmarks.miniature import ROOT, STYLES, Job, Setup, config_of, measure
 from benchmarks.records import command_line, write_records
+from eg3d_jax.files import read_json, write_json
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from eg3d_jax.machine import machine
 from miniature.references import VALIDATION_HEADS
@@ -192,7 +192,7 @@ def decide(trials: Sequence[dict[str, Any]], options: argparse.Namespace) -> lis
     ]
 
 
-def outcome(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def outcome(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The best of a style's trials, of those that most references tell of."""
     most = max(trial['references'] for trial in trials)
     return min((trial for trial in trials if trial['references'] == most), key=distance)

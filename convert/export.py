@@ -30,9 +30,10 @@ from convert.eg3d_sources import NETWORKS
 from convert.engine import restore_arrays
 from convert.errors import ConversionError, naming
 from convert.merge import merge
-from convert.output import RECORD_FILE, make_parents, whole_file
+from convert.output import RECORD_FILE, make_parents
 from convert.safetensors_files import write_safetensors
 from convert.sources import Selection, fetch
+from eg3d_jax.files import replacing
 
 PICKLE_ENDINGS = ('.pkl', '.pickle')
 TORCH_ENDINGS = ('.pt', '.pth')
@@ -96,7 +97,7 @@ def export(
     if pickle is not None:
         raise ConversionError(f'--pickle is for an --output with the ending {PICKLE_ENDINGS[0]}.')
     arrays = published_arrays(network, leaves)
-    with whole_file(output) as file:
+    with replacing(output) as file:
         if output.suffix == SAFETENSORS_ENDING:
             write_safetensors(file, arrays)
         else:
@@ -175,7 +176,7 @@ def _export_pickle(
     if output.exists() and output.samefile(original):
         raise ConversionError(f'{output} is the original itself, which is never overwritten.')
     adapted = restore_arrays(leaves, GENERATOR, leaves)
-    with whole_file(output) as file, naming(original):
+    with replacing(output) as file, naming(original):
         shutil.copyfile(original, file)
         merge(file, record.get('network', NETWORKS[0]), published_arrays(network), adapted)
     return Exported(tuple(leaves), sum(leaf.size for leaf in leaves.values()), original)

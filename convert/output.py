@@ -57,18 +57,6 @@ def make_parents(output: Path) -> None:
 
 
 @contextmanager
-def whole_file(output: Path) -> Iterator[Path]:
-    """Yields a name beside `output` to write to, which becomes `output` when the block ends, and is deleted if it
-    fails."""
-    staging = output.with_name(f'.{output.name}.writing-{os.getpid()}')
-    try:
-        yield staging
-        staging.replace(output)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-@contextmanager
 def whole_directory(output: Path) -> Iterator[Path]:
     """Yields an empty directory beside `output` that takes its name when the block ends, and is deleted if it fails."""
     staging = output.with_name(f'.{output.name}.writing-{os.getpid()}')

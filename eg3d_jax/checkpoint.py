@@ -1,9 +1,7 @@
 """A generator or discriminator on disk: `config.json` and `weights.safetensors`, named by the module's paths."""
 
 import json
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from eg3d_jax.config import DiscriminatorConfig, GeneratorConfig
 from eg3d_jax.discriminator import DualDiscriminator
+from eg3d_jax.files import replacing
 from eg3d_jax.generator import TriPlaneGenerator
 
 CONFIG_FILE = 'config.json'
@@ -54,22 +53,15 @@ def save_generator(generator: TriPlaneGenerator, directory: str | Path, dtype: s
     directory = Path(directory)
     arrays = {name: np.asarray(value[...], dtype) for name, value in weight_names(generator).items()}
     config = json.dumps(generator.config.to_dict(), indent=2) + '\n'
-    unfinished = {name: directory / f'{name}.{os.getpid()}.tmp' for name in (WEIGHTS_FILE, CONFIG_FILE)}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, unfinished[WEIGHTS_FILE])
-        unfinished[CONFIG_FILE].write_text(config)
-        for name, path in unfinished.items():
-            path.replace(directory / name)
+        with replacing(directory / CONFIG_FILE) as config_file, replacing(directory / WEIGHTS_FILE) as weights_file:
+            save_file(arrays, weights_file)
+            config_file.write_text(config)
     except (OSError, SafetensorError) as error:  # safetensors tells of a full disk by an error of its own
         reason = getattr(error, 'strerror', None) or error
         raise OSError(
             f'the generator cannot be written to {directory}: {reason}; make room there, or give another directory.'
         ) from error
-    finally:
-        for path in unfinished.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
 
 
 def load_generator(directory: str | Path) -> TriPlaneGenerator:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from clip_jax.tokenizer import Tokenizer as Tokenize
 from eg3d_jax import PRESETS, cameras
+from eg3d_jax.files import replacing
 from miniature import world
 
 RESOLUTION = 128  # of the pool, as the generator's pictures
@@ -105,13 +106,11 @@ def _kept(
     first = render(0)
     old = np.load(path, mmap_mode='r')[:RENDER_BATCH] if path.is_file() else None
     if old is None or old.shape != first.shape or not alike(old, first):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix('.unfinished')
-        array = np.lib.format.open_memmap(unfinished, 'w+', np.uint8, (heads, *first.shape[1:]))
-        for batch in tqdm(range(batches), desc=path.stem, unit='batch'):
-            array[batch * RENDER_BATCH : (batch + 1) * RENDER_BATCH] = render(batch)
-        array.flush()
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            array = np.lib.format.open_memmap(unfinished, 'w+', np.uint8, (heads, *first.shape[1:]))
+            for batch in tqdm(range(batches), desc=path.stem, unit='batch'):
+                array[batch * RENDER_BATCH : (batch + 1) * RENDER_BATCH] = render(batch)
+            array.flush()
     kept: np.ndarray = np.load(path, mmap_mode='r')
     return kept
 

@@ -31,6 +31,7 @@ from tqdm import tqdm
 from eg3d_jax import TriPlaneGenerator, load_generator, save_generator
 from eg3d_jax.config import RGB_CHANNELS, DiscriminatorConfig
 from eg3d_jax.discriminator import DualDiscriminator
+from eg3d_jax.files import replacing
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from miniature import views, world
 from miniature.generator_losses import gradient_difference, superresolve_patch
@@ -91,10 +92,8 @@ def make_pool(generator: TriPlaneGenerator, path: Path, size: int, seed: int) ->
             true = world.render(world.from_latent(z), camera, 'photo', generator.config.image_resolution)
             parts.append([np.asarray(x, np.float16) for x in (*_stages(generator, z, camera), camera, true)])
         pool = Pool(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-        unfinished = path.with_suffix('.tmp')
-        with unfinished.open('wb') as file:
+        with replacing(path) as unfinished, unfinished.open('wb') as file:
             np.savez(file, **pool._asdict())
-        unfinished.replace(path)
     with np.load(path) as stored:
         return Pool(**{name: stored[name] for name in stored.files})
 

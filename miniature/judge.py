@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from safetensors.numpy import load_file, save_file
 
+from eg3d_jax.files import replacing, write_json
 from miniature import weights_directory, world
 from miniature.world.latent import AMOUNTS
 
@@ -138,14 +138,10 @@ def embed_all(judge: Judge, images: Float[np.ndarray, 'N R R 3'], batch: int = 6
 
 def save_judge(judge: Judge, directory: Path) -> None:
     """Writes config.json and weights.safetensors (float16), each under a temporary name until it is whole."""
-    directory.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.asarray(value[...], np.float16) for name, value in _weights(judge).items()}
-    unfinished = directory / f'weights.{os.getpid()}.tmp'
-    save_file(arrays, unfinished)
-    unfinished.replace(directory / 'weights.safetensors')
-    unfinished = directory / f'config.{os.getpid()}.tmp'
-    unfinished.write_text(json.dumps(judge.config.to_dict(), indent=2) + '\n')
-    unfinished.replace(directory / 'config.json')
+    write_json(directory / 'config.json', judge.config.to_dict())
+    with replacing(directory / 'weights.safetensors') as unfinished:
+        save_file(arrays, unfinished)
 
 
 def load_judge(directory: Path | None = None) -> Judge:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from eg3d_jax import PRESETS
 from eg3d_jax.cameras import orbit_cameras
+from eg3d_jax.files import replacing
 from miniature import world
 from miniature.judge import BLURRED, STYLES, TREATED
 from miniature.world.latent import AMOUNTS
@@ -102,10 +103,9 @@ def _stored(directory: Path, seed: int, batch: int, drawn: bool, first: np.ndarr
         if np.array_equal(pictures.pop('first'), first) and (not drawn or DRAWN[0] in pictures):
             return pictures
     pictures = _pictures(seed, batch, drawn)
-    unfinished = path.with_suffix('.unfinished.npz')
     arrays: dict[str, Any] = {'first': first, **pictures}
-    np.savez(unfinished, **arrays)
-    unfinished.replace(path)
+    with replacing(path) as unfinished, unfinished.open('wb') as file:
+        np.savez(file, **arrays)
     return pictures
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -15,6 +13,8 @@ import numpy as np
 from flax import nnx
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from eg3d_jax.files import replacing
 
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'weights.safetensors'
@@ -137,16 +137,8 @@ def save_network(network: Network, directory: str | Path) -> None:
       OSError: the files cannot be written.
     """
     directory = Path(directory)
-    staging = directory / f'.writing-{os.getpid()}'
-    try:
-        staging.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(network.config.to_dict(), indent=2) + '\n'
-        (staging / CONFIG_FILE).write_text(text, encoding='utf-8')
-        flat = nnx.to_flat_state(nnx.state(network))
-        save_file(
-            {'.'.join(map(str, path)): np.asarray(variable[...]) for path, variable in flat}, staging / WEIGHTS_FILE
-        )
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            (staging / name).replace(directory / name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    flat = nnx.to_flat_state(nnx.state(network))
+    arrays = {'.'.join(map(str, path)): np.asarray(variable[...]) for path, variable in flat}
+    with replacing(directory / CONFIG_FILE) as config_file, replacing(directory / WEIGHTS_FILE) as weights_file:
+        config_file.write_text(json.dumps(network.config.to_dict(), indent=2) + '\n', encoding='utf-8')
+        save_file(arrays, weights_file)

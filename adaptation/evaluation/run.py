@@ -12,11 +12,11 @@ from adaptation.config import AdaptationConfig, read_config
 from adaptation.domain_codes import DomainError, chosen_code
 from adaptation.errors import AdaptationError, ConfigError
 from adaptation.evaluation.heads import HeadSampling
-from adaptation.files import read_json
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.leaves import matching, with_leaves
 from adaptation.workdir import Workdir
 from eg3d_jax import TriPlaneGenerator
+from eg3d_jax.files import read_json
 
 
 @dataclass(frozen=True)

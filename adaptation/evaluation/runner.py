@@ -26,9 +26,9 @@ from adaptation.evaluation.run import Run, load_run
 from adaptation.evaluation.statistics import Statistics
 from adaptation.evaluation.targets import SMALLEST_SET, Sizes, TargetFolder, list_folder, read_pictures, resized
 from adaptation.evaluation.words import banner, rank_warnings, size_report, table
-from adaptation.files import write_json
 from adaptation.interrupts import StopRequest
 from adaptation.workdir import Workdir
+from eg3d_jax.files import write_json
 from eg3d_jax.machine import machine
 
 FORMAT = 1

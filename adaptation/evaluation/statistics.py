@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from adaptation.errors import AdaptationError
 from adaptation.evaluation.streaming import Arrays, Kept, Mean, Moments
-from adaptation.files import replacing
+from eg3d_jax.files import replacing
 
 GROUPS = 8  # of samples that the jackknife leaves out in turn
 KEPT = 5000  # rows at most of each network and set that are kept for what needs pairs

@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, features
 
 from adaptation.errors import AdaptationError
-from adaptation.files import replacing
 from adaptation.generation.defaults import MP4, WEBP
+from eg3d_jax.files import replacing
 
 CODEC = 'libx264'
 PIXEL_FORMAT = 'yuv420p'  # the one that every browser plays

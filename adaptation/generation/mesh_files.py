@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from adaptation.files import replacing
 from adaptation.generation.defaults import GLB, MESH_FORMATS, PLY
 from adaptation.generation.meshes import Mesh, Texture
+from eg3d_jax.files import replacing
 
 UNLIT = 'KHR_materials_unlit'
 WHITE = 255

@@ -16,7 +16,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image, PngImagePlugin
 
 from adaptation.errors import AdaptationError
-from adaptation.files import replacing
 from adaptation.generation import rendering
 from adaptation.generation.defaults import TRUNCATION, VIEWS, YAW
 from adaptation.generation.poses import fan, pose_cameras
@@ -24,6 +23,7 @@ from adaptation.generation.seeds import latents
 from adaptation.leaves import fingerprint
 from adaptation.step import frontal_cameras
 from eg3d_jax import CameraConfig, TriPlaneGenerator
+from eg3d_jax.files import replacing
 
 DISTRIBUTION = '3d-adapter-jax'
 SOFTWARE = 'Software'  # PNG's own keyword for the program

@@ -11,7 +11,6 @@ import numpy as np
 import clip_jax
 from adaptation.config import MINIATURE, read_config
 from adaptation.errors import AdaptationError, ConfigError
-from adaptation.files import read_json, write_json
 from adaptation.generation.defaults import FPS, TURNTABLE_FRAMES
 from adaptation.generation.film_files import check_encoder
 from adaptation.generation.subjects import SOURCE, Subject, load_subjects
@@ -22,6 +21,7 @@ from adaptation.inversion.pictures import as_photographed, save_film, save_side_
 from adaptation.inversion.results import Inversion, load_inversion, save_inversion
 from adaptation.inversion.run import Request, invert
 from adaptation.workdir import Workdir
+from eg3d_jax.files import read_json, write_json
 
 RESULT, NUMBERS = 'inversion.safetensors', 'inversion.json'
 FILM_FORMAT = 'mp4'

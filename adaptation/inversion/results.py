@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from adaptation.errors import AdaptationError
-from adaptation.files import replacing
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
 from eg3d_jax import TriPlaneGenerator
+from eg3d_jax.files import replacing
 
 FORMAT = '1'
 WS, CAMERA, POSE = 'ws', 'camera', 'pose'

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 import clip_jax
 from adaptation.errors import AdaptationError, Interrupted
-from adaptation.files import replacing
 from adaptation.generation.progress import seconds_between_updates
 from adaptation.inversion import fitting, poses
 from adaptation.inversion.fitting import SPACES, STAGES, Fit, Subject
@@ -29,6 +28,7 @@ from adaptation.inversion.reading import ViewReader
 from adaptation.inversion.results import Inversion
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
 from eg3d_jax import CameraConfig, TriPlaneGenerator
+from eg3d_jax.files import replacing
 
 STATE_FILE = 'fit.npz'
 LEAST_EXPLAINED = 0.25  # of the variance of the photograph's colours, by the best head in w

@@ -8,7 +8,7 @@ from typing import Any
 
 from adaptation.domain_codes import directory_name, in_words
 from adaptation.errors import AdaptationError, ConfigError
-from adaptation.files import read_json
+from eg3d_jax.files import read_json
 
 FILE = 'evaluation.json'
 FORMAT = 1

@@ -10,9 +10,9 @@ from typing import Any
 from adaptation.adapter import INFO_FILE, WEIGHTS_FILE
 from adaptation.config import AdaptationConfig, read_config
 from adaptation.errors import AdaptationError, ConfigError
-from adaptation.files import read_json
 from adaptation.logs import STEP_TIME
 from adaptation.workdir import Workdir
+from eg3d_jax.files import read_json
 
 
 @dataclass(frozen=True)

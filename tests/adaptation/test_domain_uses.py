@@ -292,7 +292,7 @@ def test_one_domain_is_mixed_with_another_adapter(
     run: Path, alone: Path, tiny_generator: Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = [f'--adapters={run},{alone}', '--weights=1,0.25', f'--output={tmp_path / "mix"}']
-    assert mix.main(asked) == 1
+    assert mix.main(asked) == 2
     assert 'several domains (ink, oil)' in capsys.readouterr().err
     assert not (tmp_path / 'mix').exists()
     assert mix.main([*asked, '--domain=oil', '--preview']) == 0

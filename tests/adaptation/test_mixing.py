@@ -15,13 +15,13 @@ import adaptation
 import eg3d_jax
 from adaptation.adapter import load_leaves, save_adapter
 from adaptation.config import AdaptationConfig
-from adaptation.files import write_json
 from adaptation.leaves import fingerprint, matching, named_leaves, with_leaves
 from adaptation.mix import main
 from adaptation.mixing import mixed_leaves
 from adaptation.samples import GAP
 from adaptation.strips import HEADING, MARGIN, compose
 from convert.export import export
+from eg3d_jax.files import write_json
 
 Generator = eg3d_jax.TriPlaneGenerator
 DECODER, G2 = 'decoder.net.0.bias', 'superresolution.block1.conv0.bias'

@@ -25,9 +25,9 @@ from adaptation.evaluation.batch_size import fit_batch, free_memory
 from adaptation.evaluation.features import as_stored
 from adaptation.evaluation.heads import HeadSampling, draw
 from adaptation.evaluation.progress import SampleProgress
-from adaptation.files import write_json
 from adaptation.inputs import load_inputs
 from adaptation.leaves import fingerprint, named_leaves
+from eg3d_jax.files import write_json
 
 SAMPLES = 50
 MakeWorkdir = Callable[[Path, float], Path]
