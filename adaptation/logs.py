@@ -1,20 +1,17 @@
 """What a run tells: a line of JSON and a TensorBoard event for each logged step, a progress bar for whoever watches."""
 
 import json
-import sys
-from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from adaptation.errors import AdaptationError
+from adaptation.progress import ProgressBar
 from adaptation.workdir import Workdir
 from eg3d_jax.files import replacing
 
 SHOWN = ('loss', 'dir', 'dis', 'istr', 'fstr')  # in the progress bar
 STEP_TIME, FIRST_STEP_TIME = 'step_time', 'first_step_time'  # seconds, without and with the compilation of a step
-SECONDS_BETWEEN_LINES = 15  # where the bar's output is no terminal and each update is a line of its own
 
 
 class RunLog:
@@ -49,36 +46,19 @@ class RunLog:
         self._events.flush()
 
 
-class Progress:
-    """A bar with the losses and the time left, on standard error; a context manager."""
+class TrainingProgress(ProgressBar):
+    """A bar with the losses and the time left; `step` steps are done."""
 
     def __init__(self, step: int, total: int, *, shown: bool):
-        seconds = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
-        self._bar: Any = tqdm(
-            total=total, initial=step, disable=not shown, unit='step', dynamic_ncols=True, mininterval=seconds
-        )
-
-    def __enter__(self) -> 'Progress':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def doing(self, what: str) -> None:
-        """Says what is going on, before it is done."""
-        self._bar.set_description_str(what, refresh=sys.stderr.isatty())
+        super().__init__(total, 'step', done=step, shown=shown)
 
     def stepped(self, values: dict[str, float]) -> None:
         """Counts a step and shows its losses. A step that was compiled is left out of the rate and the time left."""
-        losses = ' '.join(f'{name} {values[name]:.3f}' for name in SHOWN if name in values)
-        self._bar.set_postfix_str(losses, refresh=False)
-        if FIRST_STEP_TIME not in values or self._bar.disable:
-            self._bar.update()
-            return
-        self._bar.n += 1
-        self._bar.initial += 1
-        self._bar.refresh()
-        self._bar.unpause()
+        self.note(' '.join(f'{name} {values[name]:.3f}' for name in SHOWN if name in values))
+        if FIRST_STEP_TIME in values:
+            self.advance_untimed()
+        else:
+            self.advance()
 
 
 def _drop_after(workdir: Workdir, step: int) -> None:

@@ -191,25 +191,16 @@ def _styles(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -
 
 def _draw(options: Options, record: 'Record', inputs: 'Inputs', quiet: bool) -> 'dict[str, Gallery]':
     """The heads of each domain, or of '', the only style."""
-    from tqdm import tqdm
-
     from adaptation.adapter import load_adapted
-    from adaptation.logs import SECONDS_BETWEEN_LINES
+    from adaptation.progress import ProgressBar
     from adaptation.reporting.heads import Painter, images
     from adaptation.samples import make_generate
 
     domains = record.config.domains or ('',)
     adapted = {name: load_adapted(inputs.generator, options.workdir, name or None) for name in domains}
-    seconds = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
-    with tqdm(
-        total=images(options.heads, len(domains)),
-        desc='drawing heads',
-        unit='image',
-        disable=quiet,
-        mininterval=seconds,
-    ) as progress:
+    with ProgressBar(images(options.heads, len(domains)), 'image', 'drawing heads', shown=not quiet) as progress:
         generate, batch_size = make_generate(record.config.truncation_psi), record.config.batch_size
-        painter = Painter(inputs, inputs.generator, generate, batch_size=batch_size, drawn=progress.update)
+        painter = Painter(inputs, inputs.generator, generate, batch_size=batch_size, drawn=progress.advance)
         return {
             name: painter.of(inputs.of_domain({name: 1.0}) if name else inputs, each).gallery(
                 options.heads, options.seed

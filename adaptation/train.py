@@ -22,7 +22,7 @@ from adaptation.guidance import Guide, domain_guides, make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
-from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
+from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.reach import no_effect, refuse_phases_without_effect
 from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, stacked, target_picture
@@ -110,7 +110,7 @@ def _resume(this: Plan, parameters: dict[str, Array], stop: StopRequest, quiet: 
         say(*banner(this, parameters, done))
         session = _Session(this, checkpoints, stop)
         started = time.perf_counter()
-        with RunLog(this.workdir, done) as log, Progress(done, this.steps, shown=not quiet) as progress:
+        with RunLog(this.workdir, done) as log, TrainingProgress(done, this.steps, shown=not quiet) as progress:
             session.train(log, progress)
         say(f'Done in {time.perf_counter() - started:.0f} s.', f'  adapter   {this.adapter}')
         say(f'  pictures  {this.workdir.sample(this.steps)}')
@@ -173,7 +173,7 @@ class _Session:
         self._source_key = jax.random.fold_in(key, SOURCE_SAMPLES)
         self._key = jax.random.fold_in(key, TRAINING)
 
-    def train(self, log: RunLog, progress: Progress) -> None:
+    def train(self, log: RunLog, progress: TrainingProgress) -> None:
         """All steps that are left."""
         this, stop = self._this, self._stop
         state = self._start()

@@ -233,7 +233,8 @@ class _Evaluation:
             return
         skip = self._options.skip_unreadable
         pictures = read_pictures(folder, self._target_done, self._resolution, self._sizes, skip_unreadable=skip)
-        with SampleProgress('target pictures', self._target_done, total, 'picture', shown=not self._quiet) as progress:
+        shown = not self._quiet
+        with SampleProgress(total, 'picture', 'target pictures', done=self._target_done, shown=shown) as progress:
             waiting: list[np.ndarray] = []
             for index, picture in pictures:
                 waiting.append(picture)
@@ -257,7 +258,8 @@ class _Evaluation:
         if self._done == samples:
             return
         self._say(*rank_warnings(self._statistics, samples))
-        with SampleProgress('samples (compiling)', self._done, samples, 'sample', shown=not self._quiet) as progress:
+        shown = not self._quiet
+        with SampleProgress(samples, 'sample', 'samples (compiling)', done=self._done, shown=shown) as progress:
             pair = Pair(self._run.inputs.generator, self._run.adapted, self._networks)
             first, around = self._compile(pair)
             progress.doing('samples')

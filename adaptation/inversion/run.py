@@ -15,11 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from skimage.metrics import structural_similarity
-from tqdm import tqdm
 
 import clip_jax
 from adaptation.errors import AdaptationError, Interrupted
-from adaptation.generation.progress import seconds_between_updates
 from adaptation.inversion import fitting, poses
 from adaptation.inversion.fitting import SPACES, STAGES, Fit, Subject
 from adaptation.inversion.latents import w_basis
@@ -27,6 +25,7 @@ from adaptation.inversion.objective import Seer, pool, see
 from adaptation.inversion.reading import ViewReader
 from adaptation.inversion.results import Inversion
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
+from adaptation.progress import ProgressBar
 from eg3d_jax import CameraConfig, TriPlaneGenerator
 from eg3d_jax.files import replacing
 
@@ -128,18 +127,17 @@ class _Run:
         self.key = hashlib.sha256(b'|'.join(told)).hexdigest()
 
     def go(self) -> Inversion:
-        with tqdm(total=0, unit='step', dynamic_ncols=True, mininterval=seconds_between_updates()) as bar:
-            self.bar: Any = bar
-            bar.set_description('view')
+        with ProgressBar(0, 'step', 'view') as bar:
+            self.bar = bar
             self.expected = self._expect()
             first, *later = (stage.steps for stage in self.stages)
-            bar.total = poses.starts(self.expected) * first + sum(later)
+            bar.expect(poses.starts(self.expected) * first + sum(later))
             fit = self._restored()
-            bar.update(len(self.tried) * first)
+            bar.advance(len(self.tried) * first)
             if fit is None or len(self.tried) < poses.starts(self.expected):
                 fit = self._start(fit)
                 self.expected = poses.expected_at(self.expected, fit.pose)
-            bar.update(sum(later[: fit.stage - 1]) + fit.step)
+            bar.advance(sum(later[: fit.stage - 1]) + fit.step)
             while fit.stage < len(self.stages):
                 stage = self.stages[fit.stage]
                 self._step(fit)
@@ -197,10 +195,10 @@ class _Run:
     def _step(self, fit: Fit) -> None:
         stage = self.stages[fit.stage]
         fitting.advance(fit, self.subject, self.camera, self.layers, self.expected, stage)
-        self.bar.set_description(stage.name, refresh=False)
+        self.bar.doing(stage.name)
         yaw, pitch = np.degrees(fit.pose[: poses.VIEWS])
-        self.bar.set_postfix_str(f'loss {fit.losses["loss"]:.3f}, yaw {yaw:.0f}, pitch {pitch:.0f}', refresh=False)
-        self.bar.update()
+        self.bar.note(f'loss {fit.losses["loss"]:.3f}, yaw {yaw:.0f}, pitch {pitch:.0f}')
+        self.bar.advance()
         if not np.isfinite(fit.losses['loss']):
             raise AdaptationError(
                 f'In stage {stage.name!r} the loss is {fit.losses["loss"]}: check the checkpoints and the picture.'

@@ -28,7 +28,7 @@ from adaptation.config import AdaptationConfig, PhaseConfig
 from adaptation.errors import AdaptationError, ConfigError
 from adaptation.interrupts import StopRequest
 from adaptation.leaves import matching, named_leaves
-from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, Progress, RunLog
+from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
 from adaptation.main import main
 from adaptation.phases import Phase
 from adaptation.samples import Generate
@@ -89,15 +89,15 @@ def logged(workdir: Path) -> list[dict[str, Any]]:
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], None]) -> None:
     """Does something as soon as this step of a run is done."""
-    stepped, count = Progress.stepped, [0]
+    stepped, count = TrainingProgress.stepped, [0]
 
-    def stepped_then(self: Progress, values: dict[str, float]) -> None:
+    def stepped_then(self: TrainingProgress, values: dict[str, float]) -> None:
         stepped(self, values)
         count[0] += 1
         if count[0] == step:
             action()
 
-    monkeypatch.setattr(Progress, 'stepped', stepped_then)
+    monkeypatch.setattr(TrainingProgress, 'stepped', stepped_then)
 
 
 def restored(workdir: Path, step: int, source: eg3d_jax.TriPlaneGenerator) -> TrainState:
@@ -421,7 +421,7 @@ def test_what_to_do_about_nan(step: int, advice: str, tmp_path: Path):
 
 
 def test_the_rate_leaves_out_the_step_that_is_compiled(capsys: pytest.CaptureFixture[str]):
-    with Progress(0, 4, shown=True) as progress:
+    with TrainingProgress(0, 4, shown=True) as progress:
         counted = []
         for name in (FIRST_STEP_TIME, STEP_TIME):
             progress.stepped({'loss': 1.0, name: 1.0})
