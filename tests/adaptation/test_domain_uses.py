@@ -309,8 +309,8 @@ def test_one_domain_is_mixed_with_another_adapter(
 def test_a_photograph_is_shown_in_a_domain(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [f'--image={tmp_path / "photo.png"}', f'--output={tmp_path / "me"}']
     for more, code, said in (
-        ((f'--workdir={run}',), 1, 'several domains (ink, oil)'),
-        ((f'--workdir={run}', '--domain=wax'), 1, "no domain 'wax'"),
+        ((f'--workdir={run}',), 2, 'several domains (ink, oil)'),
+        ((f'--workdir={run}', '--domain=wax'), 2, "no domain 'wax'"),
         ((f'--workdir={run}', '--domain=oil'), 1, 'photo.png'),  # which comes after the domain
         (('--domain=oil',), 2, '--domain: only an adapted generator has one'),
     ):
