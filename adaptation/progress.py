@@ -22,6 +22,7 @@ class ProgressBar:
     """
 
     def __init__(self, total: int, unit: str, what: str | None = None, *, done: int = 0, shown: bool = True):
+        self._what = what
         self._bar: Any = tqdm(
             total=total,
             unit=unit,
@@ -40,7 +41,9 @@ class ProgressBar:
 
     def doing(self, what: str) -> None:
         """Says what is going on, before it is done."""
-        self._bar.set_description_str(what, refresh=sys.stderr.isatty())
+        if what != self._what:  # the bar is drawn anew for what is new
+            self._what = what
+            self._bar.set_description_str(what, refresh=sys.stderr.isatty())
 
     def note(self, text: str) -> None:
         """What stands behind the bar from the next piece on."""

@@ -32,19 +32,17 @@ from adaptation.guidance import Guide, make_guides
 from adaptation.inputs import encoder_directories, load_inputs
 from benchmarks.ground_truth import VALIDATION, Poses, generate
 from benchmarks.miniature import (
-    REFERENCES,
     ROOT,
     SAMPLES,
-    SEEDS,
-    STYLES,
     Job,
     Setup,
     adapted_heads,
-    jobs,
+    add_run_flags,
+    chosen_runs,
     measure,
     tested,
 )
-from benchmarks.records import command_line, write_records
+from benchmarks.records import command_line, spread, write_records
 from benchmarks.target_domain import BATCH, Images
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from eg3d_jax.machine import machine
@@ -113,7 +111,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
             for style in styles:
                 for whose in ('truth', 'adapted'):
                     values = [record['said'][name][whose][loss] for record in records if record['style'] == style]
-                    cells.append(f'{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})')
+                    cells.append(spread(values, '.2f'))
             lines.append(f'| {term}, {name} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
@@ -121,19 +119,13 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.guidance', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'guidance.md', help='Markdown file')
-    parser.add_argument('--workdir', type=Path, default=Path('runs/miniature'), help="the quality record's directory")
     parser.add_argument('--samples', type=int, default=ASKED, help='heads asked about, a multiple of 16')
     parser.add_argument('--measured', type=int, default=SAMPLES, help="the quality record's samples, a multiple of 64")
-    parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
-    parser.add_argument('--references', type=int, default=REFERENCES, help='heads for each style')
-    parser.add_argument('--seeds', type=int, default=SEEDS)
-    parser.add_argument('--validation', action='store_true', help='heads and references for choosing settings')
-    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='changes the configs')
+    add_run_flags(parser)
     options = parser.parse_args(arguments)
     if options.samples % BATCH or not 0 < options.samples <= options.measured:
         parser.error(f'--samples: expected a multiple of {BATCH} up to {options.measured}, got {options.samples}')
-    setup = Setup(options.workdir, options.measured, options.validation, tuple(options.set))
-    every = jobs(options.styles, options.references, options.seeds, options.validation)
+    every, setup = chosen_runs(options, options.measured)
     records = [ask(job, setup, options.samples) for job in every]
     text = (
         f'# What guides, asked about the truth\n\nWritten by `{command_line("benchmarks.guidance", arguments)}` '

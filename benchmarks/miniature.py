@@ -65,7 +65,7 @@ from benchmarks.ground_truth import (
     read_ground_truth,
     save_ground_truth,
 )
-from benchmarks.records import command_line, write_records
+from benchmarks.records import Row, command_line, style_table, write_records
 from benchmarks.target_domain import BATCH, Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
@@ -338,17 +338,14 @@ def flat(record: Mapping[str, Any], prefix: str = '') -> dict[str, float]:
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a row for each number, a column for each style; median, least and largest of its runs."""
-    styles = list(dict.fromkeys(record['style'] for record in records))
-    lines = ['| | ' + ' | '.join(styles) + ' |', '| --- |' + ' --- |' * len(styles)]
-    for name, (heading, form) in COLUMNS.items():
-        cells = []
-        for style in styles:
-            values = [flat(record)[name] for record in records if record['style'] == style]
-            cells.append(f'{np.median(values):{form}} ({min(values):{form}} to {max(values):{form}})')
+    """Markdown: a row for each number, a column for each style; see `style_table`."""
+
+    def row(name: str) -> Row:
+        heading, form = COLUMNS[name]
         group = 'Fréchet distance: ' if name.startswith('frechet.') else ''
-        lines.append(f'| {group}{heading} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+        return Row(group + heading, form, lambda record: flat(record)[name])
+
+    return style_table(records, map(row, COLUMNS))
 
 
 def _work(job_setup: tuple[Job, Setup]) -> dict[str, Any]:
@@ -376,20 +373,30 @@ def _start(workdir: Path) -> None:
         os.sched_setaffinity(0, {cores[(number - 1) % len(cores)]})
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.miniature', description=(__doc__ or '').split('\n')[0])
-    parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'miniature.md', help='Markdown file')
-    parser.add_argument('--workdir', type=Path, default=Path('runs/miniature'))
-    parser.add_argument('--samples', type=int, default=SAMPLES, help='a multiple of 64')
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which runs a benchmark is of; `chosen_runs` reads them."""
+    parser.add_argument('--workdir', type=Path, default=Path('runs/miniature'), help='runs are found or done here')
     parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
     parser.add_argument('--references', type=int, default=REFERENCES, help='heads for each style')
     parser.add_argument('--seeds', type=int, default=SEEDS)
-    parser.add_argument('--processes', type=int, default=2)
     parser.add_argument('--validation', action='store_true', help='heads and references for choosing settings')
     parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='changes the configs')
+
+
+def chosen_runs(options: argparse.Namespace, samples: int) -> tuple[list[Job], Setup]:
+    """The runs that the flags ask for, each measured by this many samples."""
+    setup = Setup(options.workdir, samples, options.validation, tuple(options.set))
+    return jobs(options.styles, options.references, options.seeds, options.validation), setup
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.miniature', description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'miniature.md', help='Markdown file')
+    parser.add_argument('--samples', type=int, default=SAMPLES, help='a multiple of 64')
+    parser.add_argument('--processes', type=int, default=2)
+    add_run_flags(parser)
     options = parser.parse_args(arguments)
-    setup = Setup(options.workdir, options.samples, options.validation, tuple(options.set))
-    every = jobs(options.styles, options.references, options.seeds, options.validation)
+    every, setup = chosen_runs(options, options.samples)
     found = sum((setup.directory(job) / 'record.json').exists() for job in every)
     started = time.perf_counter()
     records = measure_all(every, setup, options.processes)

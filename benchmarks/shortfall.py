@@ -25,9 +25,9 @@ from scipy import ndimage
 
 from adaptation import load_adapted
 from benchmarks.ground_truth import VALIDATION, GroundTruth, generate
-from benchmarks.miniature import REFERENCES, ROOT, SAMPLES, SEEDS, STYLES, Job, Setup, adapted_heads, jobs, tested
+from benchmarks.miniature import ROOT, SAMPLES, Job, Setup, adapted_heads, add_run_flags, chosen_runs, tested
 from benchmarks.miniature import measure as measure_run
-from benchmarks.records import command_line, write_records
+from benchmarks.records import Row, command_line, style_table, write_records
 from benchmarks.target_domain import Images, frechet
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from eg3d_jax.machine import machine
@@ -98,33 +98,23 @@ def measure(job: Job, setup: Setup) -> dict[str, Any]:
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a row for each aspect, a column for each style; medians, least and largest."""
-    styles = list(dict.fromkeys(record['style'] for record in records))
-    lines = ['| | ' + ' | '.join(styles) + ' |', '| --- |' + ' --- |' * len(styles)]
-    for aspect, words in ASPECTS.items():
-        cells = []
-        for style in styles:
-            values = [record['frechet'][aspect] for record in records if record['style'] == style]
-            cells.append(f'{np.median(values):.1f} ({min(values):.1f} to {max(values):.1f})')
-        lines.append(f'| {words} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+    """Markdown: a row for each aspect, a column for each style; see `style_table`."""
+
+    def row(aspect: str) -> Row:
+        return Row(ASPECTS[aspect], '.1f', lambda record: float(record['frechet'][aspect]))
+
+    return style_table(records, map(row, ASPECTS))
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.shortfall', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'shortfall.md', help='Markdown file')
-    parser.add_argument('--workdir', type=Path, default=Path('runs/miniature'), help="the quality record's directory")
     parser.add_argument('--samples', type=int, default=SAMPLES, help="the quality record's, a multiple of 64")
-    parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
-    parser.add_argument('--references', type=int, default=REFERENCES, help='heads for each style')
-    parser.add_argument('--seeds', type=int, default=SEEDS)
-    parser.add_argument('--validation', action='store_true', help='heads and references for choosing settings')
-    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE', help='changes the configs')
+    add_run_flags(parser)
     options = parser.parse_args(arguments)
     if options.samples % 64 or options.samples < 64:
         parser.error(f'--samples: expected a multiple of 64, got {options.samples}')
-    setup = Setup(options.workdir, options.samples, options.validation, tuple(options.set))
-    every = jobs(options.styles, options.references, options.seeds, options.validation)
+    every, setup = chosen_runs(options, options.samples)
     records = [measure(job, setup) for job in every]
     text = (
         f'# Where the distance to the truth lies\n\nWritten by `{command_line("benchmarks.shortfall", arguments)}` '

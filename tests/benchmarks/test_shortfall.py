@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from benchmarks import shortfall
+from benchmarks.ground_truth import GroundTruth, Poses
 from benchmarks.shortfall import ASPECTS, with_true
 from benchmarks.target_domain import Images
 
@@ -72,6 +73,18 @@ def test_sharpening_makes_edges_steeper_and_leaves_flat_parts():
     sharpened = with_true(edge, edge, np.ones((1, 24, 24), bool))['sharpened']
     assert sharpened[0, 12, 12, 0] - sharpened[0, 12, 11, 0] > 0.9
     np.testing.assert_allclose(sharpened[:, :, :6], -0.4, atol=1e-3)
+
+
+def test_a_head_has_its_outline_and_is_as_large_as_in_the_picture():
+    depth = np.full((1, 12, 12), np.inf)
+    depth[0, 6, 6] = 2.7
+    nothing = np.zeros((1, 0))
+    images = np.zeros((1, 24, 24, 3), np.float32)
+    truth = GroundTruth('sketch', Poses(nothing, nothing), images, depth, {}, nothing, nothing, nothing)
+    (head,) = shortfall.heads_of(truth)
+    assert head[12:14, 12:14].all()
+    rows, columns = np.nonzero(head)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 16, 9, 16)
 
 
 def record(style: str, least: float) -> dict[str, Any]:
