@@ -42,6 +42,7 @@ class LossFactors:
     dis: float = 1.0
     istr: float = 1.0
     fstr: float = 1.0
+    fine: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ class CameraOverrides:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the four losses; a loss of weight 0 is not computed."""
+    """Factors of the paper's four losses and of ours; a loss of weight 0 is not computed."""
 
     dir: float = 1.0  # domain direction regularisation (DDR)
     dis: float = 2.0  # target distribution learning (TDL)
     istr: float = 0.5  # image-level source structure maintenance (ISSM)
     fstr: float = 1.0  # feature-level source structure maintenance (FSSM)
+    fine: float = 0.0  # fine detail as in the reference, ours; see adaptation.fine_detail
 
 
 @dataclass(frozen=True)
@@ -354,11 +356,12 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
         'has no effect where no phase has a weights.dir above 0: texts guide by direction alone',
     )
     for name, phase in config.phases.items():
-        require(
-            config.has_image or not config.has_text or phase.weights.dis == 0,
-            f'phases.{name}.weights.dis',
-            'must be 0 where texts alone guide: it compares with the patches of a reference.image',
-        )
+        for loss in ('dis', 'fine'):
+            require(
+                config.has_image or not config.has_text or getattr(phase.weights, loss) == 0,
+                f'phases.{name}.weights.{loss}',
+                'must be 0 where texts alone guide: it compares with the patches of a reference.image',
+            )
 
 
 def _check_domains(config: AdaptationConfig, problems: _Problems) -> None:
@@ -413,9 +416,9 @@ def _check_phase(name: str, phase: PhaseConfig, problems: _Problems) -> None:
         'must be 0 where neither decoder nor backbone is trained: nothing else changes the feature image',
     )
     require(
-        weights.dir + weights.dis + weights.istr > 0 or not phase.trains('superresolution'),
+        weights.dir + weights.dis + weights.istr + weights.fine > 0 or not phase.trains('superresolution'),
         f'{name}.trained',
-        'superresolution learns nothing where weights.dir, dis and istr are all 0',
+        'superresolution learns nothing where weights.dir, dis, istr and fine are all 0',
     )
     resolution = phase.render_resolution
     require(resolution is None or resolution >= 1, f'{name}.render_resolution', 'must be at least 1')

@@ -3,7 +3,7 @@
 What the domains share is computed once: the source's images and their encodings, and all stages before the first
 changed one. The domains follow one another in a scan, so that one program of one domain's size serves all.
 
-K domains, T patch tokens, C channels of a token, D channels of an embedding.
+K domains, T patch tokens, C channels of a token, D channels of an embedding, S side of a reference.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from adaptation.config import DomainConfig, LossFactors
 from adaptation.crops import draw_crops
 from adaptation.domains import domain_leaves, is_own
+from adaptation.fine_detail import draw_slices
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import Phase
 from adaptation.step import (
     CROP_STREAM,
+    SLICE_STREAM,
     Leaves,
     Metrics,
     Numbers,
@@ -49,6 +51,7 @@ class DomainConstants(NamedTuple):
     tokens, directions: of all domains, for each guide.
     factors: what each domain multiplies the weights of the losses by.
     rates: and the learning rate, of its own leaves.
+    references: the pictures whose fine detail is asked for; None where it is not.
     """
 
     source: TriPlaneGenerator
@@ -57,13 +60,17 @@ class DomainConstants(NamedTuple):
     directions: tuple[Float[Array, 'K _'], ...]
     factors: dict[str, Float[Array, 'K']]
     rates: Float[Array, 'K']
+    references: Float[Array, 'K S S 3'] | None = None
 
 
 DomainStep = Callable[[TrainState, DomainConstants, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
 def domain_constants(
-    source: TriPlaneGenerator, guides: Sequence[tuple[Guide, ...]], domains: Sequence[DomainConfig]
+    source: TriPlaneGenerator,
+    guides: Sequence[tuple[Guide, ...]],
+    domains: Sequence[DomainConfig],
+    references: Float[Array, 'K S S 3'] | None = None,
 ) -> DomainConstants:
     """The constants of a run, from the guides and the settings of each domain."""
     each = list(zip(*guides, strict=True))  # of each encoder, the guides of all domains
@@ -74,7 +81,7 @@ def domain_constants(
     names = vars(LossFactors())
     factors = {name: jnp.asarray([getattr(one.factors, name) for one in domains], jnp.float32) for name in names}
     rates = jnp.asarray([one.rate for one in domains], jnp.float32)
-    return DomainConstants(source, guides[0], tokens, directions, factors, rates)
+    return DomainConstants(source, guides[0], tokens, directions, factors, rates, references)
 
 
 def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainStep:
@@ -114,6 +121,7 @@ def _make_program(
         origins = encode_stages(
             source_stages, constants.guides, crops, embed=bool(weights.dir), tokens=bool(weights.istr)
         )
+        slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM)) if weights.fine else None
 
         def before_trained(domain: Int[Array, '']) -> Stages:
             generator = with_leaves(source, domain_leaves(state.adapted, jax.nn.one_hot(domain, domains)))
@@ -124,7 +132,9 @@ def _make_program(
         def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
             leaves = domain_leaves({**state.adapted, **trained}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
-            values = stage_losses(adapted, source_stages, origins, _guides_of(constants, domain), crops, weights)
+            reference = None if constants.references is None else constants.references[domain]
+            guides = _guides_of(constants, domain)
+            values = stage_losses(adapted, source_stages, origins, guides, crops, weights, reference, slices)
             weighted = [
                 numbers.weights[name] * constants.factors[name][domain] * value for name, value in values.items()
             ]

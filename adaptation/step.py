@@ -4,7 +4,7 @@ The adapted generator's image is made in stages (see `phases.PIPELINE`). Those b
 source's own; those before the first trained one are computed without a gradient; only the rest is differentiated. What
 does not depend on the trained parameters is computed once for all updates of a step.
 
-N batch, Z channels of z.
+N batch, Z channels of z, S side of a reference.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from adaptation import losses
 from adaptation.config import LossWeights
 from adaptation.crops import Crops, crop_images, draw_crops
+from adaptation.fine_detail import Slices, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import PIPELINE, Phase
@@ -34,7 +35,7 @@ Leaves = dict[str, Array]
 Stages = tuple[Array, ...]  # the outputs of the PIPELINE so far: ws, planes, feature image, image
 FEATURES = PIPELINE.index('decoder')
 IMAGE = PIPELINE.index('superresolution')
-CROP_STREAM = 1  # of a batch's key, which renders as it is
+CROP_STREAM, SLICE_STREAM = 1, 2  # of a batch's key, which renders as it is
 
 
 class TrainState(NamedTuple):
@@ -51,10 +52,14 @@ class TrainState(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """What training does not change. It enters the step as an argument, so that it is no part of the program."""
+    """What training does not change. It enters the step as an argument, so that it is no part of the program.
+
+    reference: the picture whose fine detail is asked for; None where it is not.
+    """
 
     source: TriPlaneGenerator
     guides: tuple[Guide, ...]
+    reference: Float[Array, 'S S 3'] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,11 +178,14 @@ def _make_program(
         origins = encode_stages(
             source_stages, constants.guides, crops, embed=bool(weights.dir), tokens=bool(weights.istr)
         )
+        slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM)) if weights.fine else None
 
         def objective(trained: Leaves) -> tuple[Array, Metrics]:
             generator = with_leaves(source, {**state.adapted, **trained})
             adapted = advance(generator, fixed, stop)
-            values = stage_losses(adapted, source_stages, origins, constants.guides, crops, weights)
+            values = stage_losses(
+                adapted, source_stages, origins, constants.guides, crops, weights, constants.reference, slices
+            )
             weighted = [numbers.weights[name] * value for name, value in values.items()]
             return sum(weighted, jnp.zeros(())), values
 
@@ -202,7 +210,7 @@ def _make_program(
 
 def last_stage(weights: LossWeights) -> int:
     """How far images have to go: feature images are enough for the feature structure alone."""
-    return 1 + (IMAGE if weights.dir or weights.dis or weights.istr else FEATURES)
+    return 1 + (IMAGE if weights.dir or weights.dis or weights.istr or weights.fine else FEATURES)
 
 
 def advance_stages(
@@ -245,11 +253,17 @@ def stage_losses(
     guides: tuple[Guide, ...],
     crops: Crops | None,
     weights: LossWeights,
+    reference: Float[Array, 'S S 3'] | None,
+    slices: Slices | None,
 ) -> Metrics:
-    """Each loss of a weight above 0, before it; those of images are summed over the guides."""
+    """Each loss of a weight above 0, before it; those of encodings are summed over the guides."""
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES], source[FEATURES])
+    if weights.fine:
+        assert reference is not None, 'read_config refuses fine detail without a reference'
+        assert slices is not None
+        values['fine'] += fine_detail_loss(adapted[IMAGE], reference, slices)
     encodings = encode_stages(adapted, guides, crops, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
     for guide, found, origin in zip(guides if encodings else (), encodings, origins, strict=True):
         if found.embedding is not None and origin.embedding is not None:

@@ -18,6 +18,7 @@ from adaptation.config import AdaptationConfig
 from adaptation.domain_step import DomainConstants, DomainStep, domain_constants, make_domain_step
 from adaptation.domains import domain_leaves, first_leaves
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
+from adaptation.fine_detail import at_size_of_images
 from adaptation.guidance import Guide, domain_guides, make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.interrupts import StopRequest
@@ -243,14 +244,22 @@ class _Session:
             this.config.text_weight,
         )
         _refuse_no_direction(guides)
-        return Constants(self._source, guides)
+        detailed = self._detailed([] if reference is None else [reference])
+        return Constants(self._source, guides, None if detailed is None else detailed[0])
 
     def _domain_constants(self, images: Iterator[Array]) -> DomainConstants:
         config, inputs = self._this.config, self._this.inputs
         pictures = [jnp.asarray(picture) for picture in inputs.references.values()]
         guides = domain_guides(inputs.encoders, inputs.layers, pictures, self._until_stopped(images))
         _refuse_no_direction([guide for group in guides for guide in group])
-        return domain_constants(self._source, guides, [config.references[name] for name in config.domains])
+        domains = [config.references[name] for name in config.domains]
+        return domain_constants(self._source, guides, domains, self._detailed(pictures))
+
+    def _detailed(self, references: list[Array]) -> Array | None:
+        """The references whose fine detail is asked for, in any phase."""
+        if not any(phase.settings.weights.fine for phase in self._this.phases):
+            return None
+        return at_size_of_images(references, self._this.inputs.generator.config.image_resolution)
 
     def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
         for batch in batches:

@@ -102,6 +102,10 @@ class TestReading:
         # Texts guide by direction alone, and without a picture there are no patches to compare with.
         (texts(phases=phase(weights={'dir': 0.0})['phases']), 'config.target_text'),
         (texts(reference={}, phases=phase()['phases']), 'config.phases.only.weights.dis'),
+        (
+            texts(reference={}, phases=phase(weights={'dis': 0.0, 'fine': 1.0})['phases']),
+            'config.phases.only.weights.fine',
+        ),
         (defaults(conditioning='side'), 'config.conditioning'),
         (defaults(camera={'pivot': (0.0, 'a', 0.0)}), 'config.camera.pivot'),
         (defaults(camera={'yaw_std': -0.1}), 'config.camera.yaw_std'),

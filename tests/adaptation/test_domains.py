@@ -21,6 +21,7 @@ from adaptation.domain_codes import DomainError, code_of, parse_code
 from adaptation.domain_step import domain_constants, make_domain_step
 from adaptation.domains import domain_leaves, first_leaves, misfitting
 from adaptation.errors import Interrupted
+from adaptation.fine_detail import at_size_of_images
 from adaptation.guidance import domain_guides, make_guides
 from adaptation.leaves import named_leaves
 from adaptation.phases import plan
@@ -110,6 +111,8 @@ def test_the_losses_are_those_of_each_domain_alone(
     tiny_generator: Generator,
     tiny_clips: tuple[clip_jax.Clip, ...],
 ) -> None:
+    for settings in domain_values['phases'].values():
+        settings['weights']['fine'] = 1.5
     config = read_config(domain_values)
     source = named_leaves(tiny_generator, nnx.Param)
     leaves = jax.device_get(make_first_leaves(source, 2, 2, KEY))
@@ -124,17 +127,20 @@ def test_the_losses_are_those_of_each_domain_alone(
     changed = {name: jnp.array(moved[name]) for name in phase.changed}
     state = init_state(0, changed, phase)
     domains = [DomainConfig(), DomainConfig(factors=LossFactors(dis=0.5), rate=0.25)]
-    constants = domain_constants(tiny_generator, guides, domains)
+    detailed = at_size_of_images(references, tiny_generator.config.image_resolution)
+    constants = domain_constants(tiny_generator, guides, domains, detailed)
     alone = []
     for domain in range(2):
         single = plan(config, source, 8)[phase_number]
         own = make_domain_leaves(changed, jnp.eye(2)[domain])
         own = {name: jnp.array(own[name]) for name in single.changed}
         step = make_step(single, sampling)
-        alone.append(step(init_state(0, own, single), Constants(tiny_generator, guides[domain]), KEY)[1])
+        alone.append(
+            step(init_state(0, own, single), Constants(tiny_generator, guides[domain], detailed[domain]), KEY)[1]
+        )
     before = {name: np.array(leaf) for name, leaf in changed.items()}
     after, metrics = make_domain_step(phase, sampling, 2)(state, constants, KEY)
-    for name in ('dir', 'dis', 'istr'):
+    for name in ('dir', 'dis', 'istr', 'fine'):
         mean = (alone[0][name] + alone[1][name]) / 2
         np.testing.assert_allclose(metrics[name], mean, rtol=1e-3)  # other programs, other rounding
     weights = phase.settings.weights

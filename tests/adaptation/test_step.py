@@ -17,11 +17,13 @@ from adaptation import step as step_module
 from adaptation.config import AdaptationConfig
 from adaptation.crops import crop_images, draw_crops
 from adaptation.errors import ConfigError
+from adaptation.fine_detail import draw_slices, fine_detail_loss
 from adaptation.guidance import Guide, make_guides
 from adaptation.leaves import matching, named_leaves, with_leaves
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.step import (
     CROP_STREAM,
+    SLICE_STREAM,
     Constants,
     Sampling,
     at_step,
@@ -75,6 +77,8 @@ def plain_objective(
         values['dir'] += losses.direction_loss(adapted.embedding, origin.embedding, guide.domain_direction)
         values['dis'] += losses.distribution_loss(adapted.tokens[0], guide.reference_tokens)
         values['istr'] += losses.image_structure_loss(adapted.tokens[0], origin.tokens[0])
+    slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM))
+    values['fine'] = fine_detail_loss(images[0], constants.reference, slices)
     return sum(weights[name] * value for name, value in values.items()), values
 
 
@@ -94,8 +98,10 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         ({}, 1),  # with Tri-D adapted before
         ({'phases__phase2__trained': ALL, 'phases__phase2__weights__fstr': 1.0}, 1),
         ({'encoder_crop': 0.3}, 1),
+        ({'phases__phase1__weights__fine': 3.0}, 0),
+        ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'fine': 2.0}}, 1),
     ],
-    ids=['Tri-D', 'G2', 'all', 'crops'],
+    ids=['Tri-D', 'G2', 'all', 'crops', 'fine detail too', 'fine detail alone'],
 )
 def test_step_is_the_plain_method(
     changes: dict[str, Any],
@@ -107,7 +113,8 @@ def test_step_is_the_plain_method(
     """With all that is shared and left out for speed, it has the values and gradients of the plain computation."""
     config = tiny_config(**changes)
     phase, sampling = phases_of(config, tiny_generator)[index], sampling_of(config, tiny_generator)
-    constants, weights = Constants(tiny_generator, guides), vars(phase.settings.weights)
+    reference = jax.random.uniform(jax.random.key(7), (tiny_generator.config.image_resolution,) * 2 + (3,)) - 0.5
+    constants, weights = Constants(tiny_generator, guides, reference), vars(phase.settings.weights)
     adapted = moved(tiny_generator, phase.changed)
     before = {name: np.array(leaf) for name, leaf in adapted.items()}
     leaves = {**named_leaves(tiny_generator, nnx.Param), **adapted}
