@@ -48,6 +48,7 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     },
     'ISSM': {str(w): {f'phases.{phase}.weights.istr': w for phase in PHASES} for w in (0.12, 0.25, 0.5, 1.0, 2.0)},
     'FSSM': {str(w): {'phases.phase1.weights.fstr': w} for w in (0.25, 1.0, 4.0)},
+    'fine detail': {str(w): {'phases.phase2.weights.fine': w} for w in (0.0, 3.0, 10.0, 30.0, 100.0)},
     'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
     'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (1.2e-3, 2.5e-3, 5e-3, 1e-2)},
     'rate 2': {str(rate): {'phases.phase2.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3, 8e-3)},
@@ -60,24 +61,12 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# Changes of the best trial, with what was seen of the pictures in mind: rates that fall and crops make lines crisp and
-# leave tints, which longer steps and more TDL take away, and with them the heads' own colours.
+# Changes of the best trial, with what was seen of the pictures in mind: fine detail gives the outlines that all three
+# styles have and that CLIPs alone leave soft; the cartoon's few steps are too few for it.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
-    'sketch': (
-        {'crop': '0.2'},
-        {'final rate': '0.02', 'rate 1': '0.01', 'rate 2': '0.008'},
-        {'final rate': '0.02', 'rate 1': '0.01', 'rate 2': '0.008', 'crop': '0.2'},
-    ),
-    'ukiyoe': (
-        {'final rate': '1.0', 'rate 1': '0.005', 'steps 1': '60', 'crop': '0.0'},
-        {'final rate': '1.0', 'rate 1': '0.005', 'steps 1': '60', 'crop': '0.1'},
-        {'final rate': '0.02', 'rate 1': '0.01', 'rate 2': '0.004', 'steps 1': '60', 'crop': '0.0'},
-    ),
-    'cartoon': (
-        {'final rate': '1.0', 'rate 1': '0.0012', 'rate 2': '0.002', 'crop': '0.0'},
-        {'crop': '0.0'},
-        {'rate 2': '0.008'},
-    ),
+    'sketch': ({'fine detail': '30.0'}, {'fine detail': '100.0'}),
+    'ukiyoe': ({'fine detail': '10.0'},),
+    'cartoon': ({'fine detail': '3.0', 'steps 2': '20 x 4'}, {'fine detail': '10.0', 'steps 2': '20 x 4'}),
 }
 
 

@@ -168,6 +168,7 @@ def test_what_each_domain_has_whole_is_not_shared(domain_values: dict[str, Any],
 def test_a_run_stops_resumes_and_holds_its_domains(
     domain_values: dict[str, Any], tiny_generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    domain_values['phases']['phase2']['weights']['fine'] = 0.5
     config = read_config(domain_values)
     whole = train.run(config, tmp_path / 'whole', quiet=True)
     record = train._Session._record
@@ -186,6 +187,9 @@ def test_a_run_stops_resumes_and_holds_its_domains(
     second, _ = load_domains(tiny_generator, resumed)
     assert names == NAMES
     assert all(np.array_equal(first[name], second[name]) for name in first)  # the same program on the same numbers
+
+    lines = [json.loads(line) for line in (tmp_path / 'whole' / 'metrics.jsonl').read_text().splitlines()]
+    assert ['fine' in line for line in lines] == [False, False, True, True]
 
     ink, oil = (load_leaves(tiny_generator, whole, name) for name in NAMES)
     assert any(np.any(ink[name] != oil[name]) for name in ink)
