@@ -24,6 +24,7 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase1.learning_rate = 2.5e-3
     config.phases.phase2.learning_rate = 4e-3
     config.phases.phase1.weights.fstr = 4.0
+    config.phases.phase2.weights.fine = 3.0  # crisp ink outlines; with more, the reference's contrasts darken faces
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 0.12  # with more of it, the reference's own skin and background colour every head

@@ -23,6 +23,7 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.updates = 4  # rendering costs more than training G2
     config.phases.phase1.learning_rate = 1e-2
     config.phases.phase2.learning_rate = 4e-3
+    config.phases.phase2.weights.fine = 10.0  # ink outlines, which CLIPs this small do not ask for
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 2.0  # with more, the reference's own clothes and skin colour every head
