@@ -3,7 +3,9 @@
 The packages are imported by what needs them: folders set up JAX and the checks of shapes before.
 """
 
+import gc
 import os
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,10 +25,28 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_MAX_SIZE'] = str(2**34)  # bytes; with a limit there is a lock on what is written
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 
+MOST_MEMORY, MOST_MAPS = 3 * 2**30, 10_000  # bytes, and maps (of Linux's 65,530), of a worker that keeps its programs
+
 
 def pytest_unconfigure() -> None:
     if COMPILED is not None:
         COMPILED.cleanup()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def dropped_programs() -> Iterator[None]:
+    """Drops compiled programs behind a module that leaves many: each takes memory and several of the memory maps that
+    Linux gives a process, and a worker that runs out of these dies within XLA's compiler."""
+    yield
+    maps, memory = Path('/proc/self/maps'), Path('/proc/self/statm')
+    if 'jax' not in sys.modules or not maps.exists():
+        return
+    resident = int(memory.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    if resident > MOST_MEMORY or maps.read_text().count('\n') > MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope='module')
