@@ -25,7 +25,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_MAX_SIZE'] = str(2**34)  # bytes; with a limit there is a lock on what is written
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 
-MOST_MEMORY, MOST_MAPS = 3 * 2**30, 10_000  # bytes, and maps (of Linux's 65,530), of a worker that keeps its programs
+MOST_MEMORY, MOST_MAPS = 6 * 2**30, 30_000  # bytes, and maps (of Linux's 65,530), of a worker that keeps its programs
 
 
 def pytest_unconfigure() -> None:
