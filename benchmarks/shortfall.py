@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from adaptation import load_adapted
+from adaptation.fine_detail import LUMA
 from benchmarks.ground_truth import VALIDATION, GroundTruth, generate
 from benchmarks.miniature import ROOT, SAMPLES, Job, Setup, adapted_heads, add_run_flags, chosen_runs, tested
 from benchmarks.miniature import measure as measure_run
@@ -36,7 +37,6 @@ from miniature.judge import embed_all
 FINE = 2.0  # standard deviation in pixels of the blur that parts fine from coarse
 MARGIN = 3  # pixels around a head that count as the head: its outline
 SHARPENING = 0.7  # standard deviation in pixels of the blur whose difference is added once more
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 ASPECTS = {  # -> the table's words
     'none': 'as adapted',
     'background': 'true background',
@@ -70,7 +70,7 @@ def with_true(adapted: Images, truth: Images, head: Bool[np.ndarray, 'N R R']) -
 
 
 def _lightness(images: Images) -> Float[np.ndarray, 'N R R 1']:
-    return np.asarray(images @ LUMA)[..., None]
+    return np.asarray(images @ np.array(LUMA, np.float32))[..., None]
 
 
 def _blurred(images: Images, deviation: float) -> Images:
