@@ -43,6 +43,7 @@ class LossFactors:
     istr: float = 1.0
     fstr: float = 1.0
     fine: float = 1.0
+    palette: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class LossWeights:
     istr: float = 0.5  # image-level source structure maintenance (ISSM)
     fstr: float = 1.0  # feature-level source structure maintenance (FSSM)
     fine: float = 0.0  # fine detail as in the reference, ours; see adaptation.fine_detail
+    palette: float = 0.0  # hues as in the reference, ours; see adaptation.palette
 
 
 @dataclass(frozen=True)
@@ -356,11 +358,11 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
         'has no effect where no phase has a weights.dir above 0: texts guide by direction alone',
     )
     for name, phase in config.phases.items():
-        for loss in ('dis', 'fine'):
+        for loss in ('dis', 'fine', 'palette'):
             require(
                 config.has_image or not config.has_text or getattr(phase.weights, loss) == 0,
                 f'phases.{name}.weights.{loss}',
-                'must be 0 where texts alone guide: it compares with the patches of a reference.image',
+                'must be 0 where texts alone guide: it compares with a reference.image',
             )
 
 
@@ -416,9 +418,9 @@ def _check_phase(name: str, phase: PhaseConfig, problems: _Problems) -> None:
         'must be 0 where neither decoder nor backbone is trained: nothing else changes the feature image',
     )
     require(
-        weights.dir + weights.dis + weights.istr + weights.fine > 0 or not phase.trains('superresolution'),
+        any(value for loss, value in vars(weights).items() if loss != 'fstr') or not phase.trains('superresolution'),
         f'{name}.trained',
-        'superresolution learns nothing where weights.dir, dis, istr and fine are all 0',
+        'superresolution learns nothing where weights.fstr alone is above 0',
     )
     resolution = phase.render_resolution
     require(resolution is None or resolution >= 1, f'{name}.render_resolution', 'must be at least 1')

@@ -51,7 +51,7 @@ class DomainConstants(NamedTuple):
     tokens, directions: of all domains, for each guide.
     factors: what each domain multiplies the weights of the losses by.
     rates: and the learning rate, of its own leaves.
-    references: the pictures whose fine detail is asked for; None where it is not.
+    references: the pictures whose fine detail or palette is asked for; None where neither is.
     """
 
     source: TriPlaneGenerator

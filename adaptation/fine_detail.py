@@ -75,12 +75,12 @@ def _resized(images: Float[Array, 'N H H 3'], side: int) -> Float[Array, 'N S S 
 def _values(images: Float[Array, 'N S S 3'], slices: Slices) -> Float[Array, 'P V']:
     """Fine detail of all patches along each direction, sorted."""
     side = images.shape[1] - STRIDE + 1  # that every start leaves
-    cut = jax.lax.dynamic_slice(_fine_part(images), (0, *slices.start, 0), (len(images), side, side, 1))
+    cut = jax.lax.dynamic_slice(fine_part(images), (0, *slices.start, 0), (len(images), side, side, 1))
     values = _convolve(cut, slices.directions, STRIDE)
     return jnp.sort(values.reshape(-1, values.shape[-1]).T, axis=1)
 
 
-def _fine_part(images: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
+def fine_part(images: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
     """The lightness of images in [-1, 1] less its blur; beyond its border a picture is mirrored."""
     lightness = jnp.sum(images * jnp.asarray(LUMA), axis=-1, keepdims=True)
     reach = int(4 * DEVIATION + 0.5)

@@ -23,6 +23,7 @@ from adaptation.crops import Crops, crop_images, draw_crops
 from adaptation.fine_detail import Slices, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
+from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
 from clip_jax import ImageEncoding
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
@@ -54,7 +55,7 @@ class TrainState(NamedTuple):
 class Constants(NamedTuple):
     """What training does not change. It enters the step as an argument, so that it is no part of the program.
 
-    reference: the picture whose fine detail is asked for; None where it is not.
+    reference: the picture whose fine detail or palette is asked for; None where neither is.
     """
 
     source: TriPlaneGenerator
@@ -210,7 +211,8 @@ def _make_program(
 
 def last_stage(weights: LossWeights) -> int:
     """How far images have to go: feature images are enough for the feature structure alone."""
-    return 1 + (IMAGE if weights.dir or weights.dis or weights.istr or weights.fine else FEATURES)
+    of_images = [weight for name, weight in vars(weights).items() if name != 'fstr']
+    return 1 + (IMAGE if any(of_images) else FEATURES)
 
 
 def advance_stages(
@@ -264,6 +266,9 @@ def stage_losses(
         assert reference is not None, 'read_config refuses fine detail without a reference'
         assert slices is not None
         values['fine'] += fine_detail_loss(adapted[IMAGE], reference, slices)
+    if weights.palette:
+        assert reference is not None, 'read_config refuses a palette without a reference'
+        values['palette'] += palette_loss(adapted[IMAGE], reference)
     encodings = encode_stages(adapted, guides, crops, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
     for guide, found, origin in zip(guides if encodings else (), encodings, origins, strict=True):
         if found.embedding is not None and origin.embedding is not None:

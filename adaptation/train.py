@@ -244,8 +244,8 @@ class _Session:
             this.config.text_weight,
         )
         _refuse_no_direction(guides)
-        detailed = self._detailed([] if reference is None else [reference])
-        return Constants(self._source, guides, None if detailed is None else detailed[0])
+        compared = self._compared([] if reference is None else [reference])
+        return Constants(self._source, guides, None if compared is None else compared[0])
 
     def _domain_constants(self, images: Iterator[Array]) -> DomainConstants:
         config, inputs = self._this.config, self._this.inputs
@@ -253,11 +253,12 @@ class _Session:
         guides = domain_guides(inputs.encoders, inputs.layers, pictures, self._until_stopped(images))
         _refuse_no_direction([guide for group in guides for guide in group])
         domains = [config.references[name] for name in config.domains]
-        return domain_constants(self._source, guides, domains, self._detailed(pictures))
+        return domain_constants(self._source, guides, domains, self._compared(pictures))
 
-    def _detailed(self, references: list[Array]) -> Array | None:
-        """The references whose fine detail is asked for, in any phase."""
-        if not any(phase.settings.weights.fine for phase in self._this.phases):
+    def _compared(self, references: list[Array]) -> Array | None:
+        """The references whose fine detail or palette is asked for, in any phase."""
+        asked = [phase.settings.weights for phase in self._this.phases]
+        if not any(weights.fine or weights.palette for weights in asked):
             return None
         return at_size_of_images(references, self._this.inputs.generator.config.image_resolution)
 

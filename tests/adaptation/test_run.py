@@ -149,13 +149,15 @@ class TestFinished:
             weights = {'dir': 1.0, 'dis': 2.0, 'istr': 0.5, 'fstr': 3.0}
             assert line['loss'] == pytest.approx(sum(weights[name] * line.get(name, 0) for name in weights), rel=1e-5)
 
-    def test_fine_detail_is_logged_and_counts_where_it_is_asked_for(self, command: Command, tmp_path: Path):
-        assert (
-            command(tmp_path / 'run', '--config.phases.phase1.steps=0', '--config.phases.phase2.weights.fine=4.0') == 0
-        )
+    @pytest.mark.parametrize('ours', ['fine', 'palette'])
+    def test_our_losses_are_logged_and_count_where_they_are_asked_for(
+        self, ours: str, command: Command, tmp_path: Path
+    ):
+        asked = f'--config.phases.phase2.weights.{ours}=4.0'
+        assert command(tmp_path / 'run', '--config.phases.phase1.steps=0', asked) == 0
         for line in metrics(tmp_path / 'run'):
-            assert line['fine'] > 0.01  # the reference is noise, the images are smooth
-            weights = {'dir': 1.0, 'dis': 2.0, 'istr': 0.5, 'fine': 4.0}
+            assert line[ours] > 0.01  # the reference is noise, the images are smooth
+            weights = {'dir': 1.0, 'dis': 2.0, 'istr': 0.5, ours: 4.0}
             assert line['loss'] == pytest.approx(sum(weights[name] * line[name] for name in weights), rel=1e-5)
 
     def test_the_time_of_a_step_that_is_compiled_has_a_name_of_its_own(self, run: Path):

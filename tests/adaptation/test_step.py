@@ -20,6 +20,7 @@ from adaptation.errors import ConfigError
 from adaptation.fine_detail import draw_slices, fine_detail_loss
 from adaptation.guidance import Guide, make_guides
 from adaptation.leaves import matching, named_leaves, with_leaves
+from adaptation.palette import palette_loss
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.step import (
     CROP_STREAM,
@@ -79,6 +80,7 @@ def plain_objective(
         values['istr'] += losses.image_structure_loss(adapted.tokens[0], origin.tokens[0])
     slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM))
     values['fine'] = fine_detail_loss(images[0], constants.reference, slices)
+    values['palette'] = palette_loss(images[0], constants.reference)
     return sum(weights[name] * value for name, value in values.items()), values
 
 
@@ -100,8 +102,10 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         ({'encoder_crop': 0.3}, 1),
         ({'phases__phase1__weights__fine': 3.0}, 0),
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'fine': 2.0}}, 1),
+        ({'phases__phase1__weights__palette': 3.0}, 0),
+        ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'palette': 2.0}}, 1),
     ],
-    ids=['Tri-D', 'G2', 'all', 'crops', 'fine detail too', 'fine detail alone'],
+    ids=['Tri-D', 'G2', 'all', 'crops', 'fine detail too', 'fine detail alone', 'palette too', 'palette alone'],
 )
 def test_step_is_the_plain_method(
     changes: dict[str, Any],
