@@ -25,6 +25,8 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase1.learning_rate = 1e-2
     config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 30.0  # crisp dark outlines, which CLIPs this small do not ask for
+    config.phases.phase1.weights.palette = 150.0  # pencil on paper: without, hair, clothes and paper keep tints
+    config.phases.phase2.weights.palette = 30.0
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 16.0  # with less, heads keep tints of their colours

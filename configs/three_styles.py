@@ -16,11 +16,15 @@ def get_config() -> config_dict.ConfigDict:
     """The settings of this experiment."""
     config = default_config()
     config.references = {
-        'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 16.0, 'istr': 0.5}},
-        'ukiyoe': {'image': 'miniature/references/ukiyoe.png', 'factors': {'dis': 2.0}, 'rate': 0.7},
+        'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 16.0, 'istr': 0.5, 'fine': 30.0}},
+        'ukiyoe': {
+            'image': 'miniature/references/ukiyoe.png',
+            'factors': {'dis': 2.0, 'fine': 10.0, 'palette': 0.0},
+            'rate': 0.7,
+        },
         'cartoon': {  # as in its own config: slowly, or the reference's own skin and background colour every head
             'image': 'miniature/references/cartoon.png',
-            'factors': {'dis': 0.12, 'fstr': 4.0},
+            'factors': {'dis': 0.12, 'fstr': 4.0, 'fine': 3.0, 'palette': 0.0},
             'rate': 0.3,
         },
     }
@@ -34,6 +38,9 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.updates = 8  # rendering costs more than training G2
     config.phases.phase1.learning_rate = 1e-2
     config.phases.phase2.learning_rate = 8e-3
+    config.phases.phase2.weights.fine = 1.0  # times a domain's factor
+    config.phases.phase1.weights.palette = 150.0  # the sketch's alone
+    config.phases.phase2.weights.palette = 30.0
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02
         phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles

@@ -58,4 +58,9 @@ def test_the_joint_run_takes_the_references_and_is_not_done_twice(
         style: str(path) for style, path in references.items()
     }
     alone = load_experiment(ROOT / 'configs' / 'sketch.py')
-    assert config.references['sketch'].factors.dis == alone.phases.phase1.weights.dis  # times 1, which all share
+    factors = config.references['sketch'].factors  # times 1, which all share
+    assert factors.dis == alone.phases.phase1.weights.dis
+    assert factors.fine == alone.phases.phase2.weights.fine
+    for name, phase in config.phases.items():
+        assert phase.weights.palette == alone.phases[name].weights.palette
+    assert [config.references[style].factors.palette for style in styles] == [1.0, 0.0, 0.0]
