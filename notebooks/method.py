@@ -2,9 +2,9 @@
 # # The method, loss by loss
 #
 # 3D-Adapter ([arXiv 2410.08824](https://arxiv.org/abs/2410.08824)) gives a pretrained 3D generator the style of **one**
-# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows. Here each is
-# computed by the functions that train, on heads of the miniature, and drawn. $I_s$ is an image of the source generator,
-# $I_t$ that of the adapted one for the same latent and camera.
+# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows; two more,
+# which are ours, make lines crisp and take tints away. Here each is computed by the functions that train, on heads of the miniature, and drawn. $I_s$
+# is an image of the source generator, $I_t$ that of the adapted one for the same latent and camera.
 
 # %% tags=["parameters"]
 # @title Settings
@@ -17,7 +17,7 @@ WORKDIR = 'runs/method'  # @param {type: "string"}
 # @markdown losses out.
 STEPS = 1.0  # @param {type: "number"}
 SHORT_STEPS = 0.4  # @param {type: "number"}
-LEFT_OUT = 'dir, dis, istr, fstr'  # @param {type: "string"}
+LEFT_OUT = 'dir, dis, istr, fstr, fine, palette'  # @param {type: "string"}
 # @markdown Heads in the pictures, and source images behind the domain direction.
 HEADS = 4  # @param {type: "integer"}
 SOURCE_SAMPLES = 32  # @param {type: "integer"}
@@ -70,7 +70,7 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 import adaptation
-from adaptation import losses
+from adaptation import fine_detail, losses, palette
 from adaptation.guidance import make_guides
 from adaptation.inputs import find_file, load_inputs
 from adaptation.leaves import matching, named_leaves, with_leaves
@@ -364,7 +364,51 @@ value = losses.feature_structure_loss(second, first)
 structure_picture(positions(first), positions(second), first[..., :3], second[..., :3], value)
 
 # %% [markdown]
-# ## 8. What happens without each
+# ## 8. Fine detail (ours)
+# The encoders see small pictures in large patches: crisp or soft, a line is much the same to them, and what they guide is
+# soft. A fifth loss compares what they miss. Fine detail is lightness less its blur, and patches of $7 \times 7$ pixels of
+# it are to be distributed over a batch of heads as they are over the reference, wherever they lie. Along random
+# directions, values are sorted and compared one by one: the sliced Wasserstein distance. The paper does not have it; a
+# config asks for it by `weights.fine`. Below each picture, what the loss sees of it.
+
+# %%
+(detailed,) = fine_detail.at_size_of_images([jnp.asarray(reference)], source.config.image_resolution)
+slices = fine_detail.draw_slices(jax.random.key(3))
+values = [fine_detail.fine_detail_loss(of, detailed, slices) for of in (images, adapted_images)]
+shown = min(HEADS, 2)
+pictures = [detailed, *images[:shown], *adapted_images[:shown]]
+made, axes = figure(2, len(pictures))
+for column, picture in zip(axes.T, pictures, strict=True):
+    column[0].imshow(visible(picture))
+    column[1].imshow(fine_detail.fine_part(picture[None])[0, ..., 0], cmap='gray', vmin=-0.6, vmax=0.6)
+for column, title in zip(
+    (0, 1, 1 + shown), ('R', f'source: {values[0]:.3f}', f'adapted: {values[1]:.3f}'), strict=True
+):
+    axes[0, column].set_title(title, fontsize=9)
+show(made)
+
+# %% [markdown]
+# ## 9. Palette (ours)
+# Nor do the encoders mind a faint tint: adapted heads keep a breath of their own skin, hair and wall. The last loss
+# compares chroma, which is what a colour has beside its lightness ($C_b$ and $C_r$, as in JPEG; greys lie in the middle).
+# In each image by itself it is to be distributed as in the reference, wherever it lies. That suits styles of one palette,
+# such as a pencil's; elsewhere it would ask for the reference's own colours. A config asks for it by `weights.palette`.
+# Each dot is a pixel.
+
+# %%
+values = [palette.palette_loss(of, detailed) for of in (images, adapted_images)]
+made, axes = figure(1, 3)
+headings = ('R', f'source: {values[0]:.3f}', f'adapted: {values[1]:.3f}')
+for axis, title, picture in zip(axes[0], headings, (detailed, images[0], adapted_images[0]), strict=True):
+    axis.scatter(*palette.chroma(picture).reshape(-1, 2).T, s=1, c=visible(picture).reshape(-1, 3))
+    axis.set_xlim(-0.5, 0.5)
+    axis.set_ylim(-0.5, 0.5)
+    axis.set_facecolor('gray')
+    axis.set_title(title, fontsize=9)
+show(made)
+
+# %% [markdown]
+# ## 10. What happens without each
 # Short runs from the same seed, each with the weight of one loss taken away. The table holds each loss (summed over
 # the encoders) on the heads above. The losses share a generator, so that one may fall or rise with another: runs this
 # short show tendencies, and few steps show hardly any.
@@ -373,29 +417,38 @@ structure_picture(positions(first), positions(second), first[..., :3], second[..
 
 
 @jax.jit
-def four_losses(guides, before, after, features_before, features_after):
-    """The losses of the encodings and feature images of an adapted generator, summed over the encoders."""
+def all_losses(guides, before, after, features_before, features_after, drawn):
+    """The losses of the encodings, feature images and images of an adapted generator, summed over the encoders."""
     values = dict.fromkeys(('dir', 'dis', 'istr'), 0.0)
     for guide, (old, old_tokens), (new, new_tokens) in zip(guides, before, after, strict=True):
         values['dir'] += losses.direction_loss(new, old, guide.domain_direction)
         values['dis'] += losses.distribution_loss(new_tokens, guide.reference_tokens)
         values['istr'] += losses.image_structure_loss(new_tokens, old_tokens)
-    return {**values, 'fstr': losses.feature_structure_loss(features_after, features_before)}
+    values['fstr'] = losses.feature_structure_loss(features_after, features_before)
+    values['fine'] = fine_detail.fine_detail_loss(drawn, detailed, slices)
+    return {**values, 'palette': palette.palette_loss(drawn, detailed)}
 
 
 def measure(generator):
-    """The four losses of a generator on the heads above, and its images."""
+    """The losses of a generator on the heads above, and its images."""
     _, seen, drawn = stages(generator, z, camera, frontal)
     before, after = ([encode(guide, of) for guide in guides] for of in (images, drawn))
-    return four_losses(guides, before, after, rendered.feature_image, seen.feature_image), drawn
+    return all_losses(guides, before, after, rendered.feature_image, seen.feature_image, drawn), drawn
 
 
-titles = {'dir': 'no DDR', 'dis': 'no TDL', 'istr': 'no ISSM', 'fstr': 'no FSSM'}
-runs = {'source': source, 'all four': train('short', SHORT_STEPS)}
+titles = {
+    'dir': 'no DDR',
+    'dis': 'no TDL',
+    'istr': 'no ISSM',
+    'fstr': 'no FSSM',
+    'fine': 'no fine',
+    'palette': 'no palette',
+}
+runs = {'source': source, 'all': train('short', SHORT_STEPS)}
 for name in LEFT_OUT.replace(',', ' ').split():
     runs[titles[name]] = train(f'without_{name}', SHORT_STEPS, name)
 made, axes = figure(HEADS, len(runs))
-print(f'{"":10}{"DDR":>8}{"TDL":>8}{"ISSM":>8}{"FSSM":>8}')
+print(f'{"":10}{"DDR":>8}{"TDL":>8}{"ISSM":>8}{"FSSM":>8}{"fine":>8}{"palette":>8}')
 for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
     values, drawn = measure(generator)
     print(f'{title:10}' + ''.join(f'{values[name]:8.3f}' for name in titles))
@@ -405,9 +458,10 @@ for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
 show(made)
 
 # %% [markdown]
-# ## 9. The two phases
-# First Tri-D is trained on all four losses (colours, in 3D), then G2 on the first three (lines and texture, in the
-# image). Since nothing else changes, the result of the first phase is the source with the adapted Tri-D alone.
+# ## 11. The two phases
+# First Tri-D is trained on the paper's four losses and the palette (colours, in 3D), then G2 on all but FSSM, and on fine
+# detail (lines and texture, in the image). Since nothing else changes, the result of the first phase is the source with
+# the adapted Tri-D alone.
 
 # %%
 leaves = named_leaves(adapted)
@@ -422,7 +476,7 @@ for row, generator, title in zip(
 show(made)
 
 # %% [markdown]
-# ## 10. The same head from every side
+# ## 12. The same head from every side
 # One head, turned. Below, how consistent the views are: pixels of one view are carried over to a view 0.3 rad further
 # round through the rendered depth, and their colours compared (mean absolute difference of colours in [0, 1]; the
 # source is the yardstick).

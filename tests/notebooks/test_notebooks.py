@@ -85,18 +85,19 @@ def test_method_runs_whole(run, tiny_experiment):
     notebook, _ = run('method', {'CONFIG': str(tiny_experiment), **few})
     assert 'Warning' not in said(notebook, 'stderr')
     drawing = [cell for cell in code(notebook) if '\nshow(' in cell.source or '\nstructure_picture(' in cell.source]
-    assert len(drawing) == 9
+    assert len(drawing) == 11
     for cell in drawing:
         (picture,) = pictures(cell.outputs)
         assert picture.std() > 1, cell.source
     printed = said(notebook, 'stdout').splitlines()
     table = {line[:10].strip(): list(map(float, line[10:].split())) for line in printed[1:4]}
-    assert list(table) == ['source', 'all four', 'no TDL']
-    direction, _, image, features = table['source']  # which has not moved yet
+    assert list(table) == ['source', 'all', 'no TDL']
+    direction, _, image, features, fine, hues = table['source']  # which has not moved yet
     assert direction == pytest.approx(2.0, abs=1e-2)  # two encoders
     assert abs(image) < 1e-2
     assert abs(features) < 1e-2
-    assert table['all four'] != table['no TDL']
+    assert min(fine, hues) > 0.01  # no losses of a move: the source's are those of photos
+    assert table['all'] != table['no TDL']
     assert [line.split()[0] for line in printed[4:]] == ['source', 'adapted']  # consistency between views
 
 
