@@ -25,7 +25,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_MAX_SIZE'] = str(2**34)  # bytes; with a limit there is a lock on what is written
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 
-MOST_MEMORY, MOST_MAPS = 6 * 2**30, 30_000  # bytes, and maps (of Linux's 65,530), of a worker that keeps its programs
+MOST_MEMORY = 6 * 2**30  # bytes that a worker holds and yet keeps its programs
 
 
 def pytest_unconfigure() -> None:
@@ -35,14 +35,12 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True, scope='module')
 def dropped_programs() -> Iterator[None]:
-    """Drops compiled programs behind a module that leaves many: each takes memory and several of the memory maps that
-    Linux gives a process, and a worker that runs out of these dies within XLA's compiler."""
+    """Drops compiled programs behind a module after which a worker holds much memory: several workers share it."""
     yield
-    maps, memory = Path('/proc/self/maps'), Path('/proc/self/statm')
-    if 'jax' not in sys.modules or not maps.exists():
+    memory = Path('/proc/self/statm')  # of Linux
+    if 'jax' not in sys.modules or not memory.exists():
         return
-    resident = int(memory.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-    if resident > MOST_MEMORY or maps.read_text().count('\n') > MOST_MAPS:
+    if int(memory.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') > MOST_MEMORY:
         import jax
 
         jax.clear_caches()
