@@ -402,12 +402,14 @@ def main(arguments: list[str] | None = None) -> int:
     records = measure_all(every, setup, options.processes)
     minutes = (time.perf_counter() - started) / 60
     command = command_line('benchmarks.miniature', arguments)
-    done = f'in {minutes:.0f} minutes'
+    done = f'in {minutes:.0f} minutes on {options.processes} processes'
     if found:
-        done = f'{len(records) - found} of them done {done} and the others found done,'
+        done = f'{len(records) - found} of them done {done} and the others found done'
+    if found == len(records):
+        done = 'all of them found done'
     text = (
         f'# The miniature benchmark\n\nWritten by `{command}`: {len(records)} adaptations, {options.samples} '
-        f'samples each, {done} on {options.processes} processes ({machine()}). Medians (least to '
+        f'samples each, {done} ({machine()}). Medians (least to '
         f'largest) of the runs of a style; what each number is, `benchmarks/miniature.py` says.\n\n{table(records)}\n'
     )
     write_records(options.output, text, records)
