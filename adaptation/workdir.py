@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptation.config import AdaptationConfig, flatten
+from adaptation.config import AdaptationConfig, flatten, read_config
 from adaptation.errors import AdaptationError, ConfigError
 from eg3d_jax.files import read_json, write_json
 
@@ -122,8 +122,7 @@ class Workdir:
             )
 
     def _differences(self, config: AdaptationConfig, hashes: dict[str, str]) -> list[str]:
-        # A run that began before a field existed had what is its default now.
-        before = flatten({**AdaptationConfig().to_dict(), **_read_fields(self.config)})
+        before = flatten(_with_defaults(_read_fields(self.config)))
         hashes_before = _read_fields(self.inputs)
         now = flatten(config.to_dict())
         problems = [
@@ -141,6 +140,14 @@ class Workdir:
 
 def _is_free(name: str) -> bool:
     return name in FREE_FIELDS or (name.startswith('references.') and name.endswith('.image'))
+
+
+def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """A run that began before a field existed, at any depth, had what is its default now."""
+    try:
+        return read_config(fields).to_dict()
+    except ConfigError:  # it has a field that exists no more: all that differs is told
+        return {**AdaptationConfig().to_dict(), **fields}
 
 
 def _read_fields(path: Path) -> dict[str, Any]:

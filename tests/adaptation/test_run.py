@@ -497,6 +497,35 @@ def test_a_damaged_file_of_the_run_is_named(
     assert (tmp_path / name).read_bytes() == content
 
 
+class TestARunThatBeganBeforeAFieldExisted:
+    @pytest.fixture
+    def workdir(self, tmp_path: Path, tiny_config: Callable[..., AdaptationConfig]) -> Workdir:
+        workdir = Workdir(tmp_path)
+        workdir.claim(tiny_config(), {})
+        stored = json.loads(workdir.config.read_text())
+        del stored['encoder_crop']
+        for phase in stored['phases'].values():
+            del phase['weights']['palette']
+        workdir.config.write_text(json.dumps(stored))
+        return workdir
+
+    def test_had_what_is_its_default_now(self, workdir: Workdir, tiny_config: Callable[..., AdaptationConfig]):
+        workdir.claim(tiny_config(), {})
+        assert json.loads(workdir.config.read_text())['phases']['phase1']['weights']['palette'] == 0
+
+    def test_is_another_one_where_the_field_is_asked_for(
+        self, workdir: Workdir, tiny_config: Callable[..., AdaptationConfig]
+    ):
+        with pytest.raises(ConfigError, match=r'phase2\.weights\.palette: 0\.0 when the run began, 2\.0 now'):
+            workdir.claim(tiny_config(phases__phase2__weights__palette=2.0), {})
+
+    def test_is_another_one_where_a_field_is_gone(self, workdir: Workdir, tiny_config: Callable[..., AdaptationConfig]):
+        stored = json.loads(workdir.config.read_text())
+        workdir.config.write_text(json.dumps({**stored, 'hatching': 3}))
+        with pytest.raises(ConfigError, match=r'config\.hatching: 3 when the run began, None now'):
+            workdir.claim(tiny_config(), {})
+
+
 def test_metrics_that_are_no_text_are_named(tmp_path: Path):
     workdir = Workdir(tmp_path)
     workdir.metrics.write_bytes(b'\x00\xff\xfe')
