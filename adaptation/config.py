@@ -77,7 +77,12 @@ class LossWeights:
     istr: float = 0.5  # image-level source structure maintenance (ISSM)
     fstr: float = 1.0  # feature-level source structure maintenance (FSSM)
     fine: float = 0.0  # fine detail as in the reference, ours; see adaptation.fine_detail
-    palette: float = 0.0  # hues as in the reference, ours; see adaptation.palette
+    palette: float = 0.0  # chroma as in the reference, ours; see adaptation.palette
+
+    @property
+    def of_images(self) -> bool:
+        """Whether a loss looks at finished images: all do but FSSM, which feature images are enough for."""
+        return any(weight for name, weight in vars(self).items() if name != 'fstr')
 
 
 @dataclass(frozen=True)
@@ -418,7 +423,7 @@ def _check_phase(name: str, phase: PhaseConfig, problems: _Problems) -> None:
         'must be 0 where neither decoder nor backbone is trained: nothing else changes the feature image',
     )
     require(
-        any(value for loss, value in vars(weights).items() if loss != 'fstr') or not phase.trains('superresolution'),
+        weights.of_images or not phase.trains('superresolution'),
         f'{name}.trained',
         'superresolution learns nothing where weights.fstr alone is above 0',
     )

@@ -1,4 +1,4 @@
-"""The palette as in the reference: how its hues are distributed. Ours, beside the paper's four losses.
+"""The palette as in the reference: how its chroma is distributed. Ours, beside the paper's four losses.
 
 A CLIP hardly minds a faint tint: heads drawn in pencil keep a breath of their own skin, hair and wall. This loss
 compares the chroma of each adapted image, wherever it lies, with the reference's. It does not know light from dark: how

@@ -211,8 +211,7 @@ def _make_program(
 
 def last_stage(weights: LossWeights) -> int:
     """How far images have to go: feature images are enough for the feature structure alone."""
-    of_images = [weight for name, weight in vars(weights).items() if name != 'fstr']
-    return 1 + (IMAGE if any(of_images) else FEATURES)
+    return 1 + (IMAGE if weights.of_images else FEATURES)
 
 
 def advance_stages(

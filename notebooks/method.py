@@ -398,11 +398,11 @@ show(made)
 # %%
 values = [palette.palette_loss(of, detailed) for of in (images, adapted_images)]
 made, axes = figure(1, 3)
+reach = max(float(jnp.abs(palette.chroma(picture)).max()) for picture in (detailed, images[0], adapted_images[0]))
 headings = ('R', f'source: {values[0]:.3f}', f'adapted: {values[1]:.3f}')
 for axis, title, picture in zip(axes[0], headings, (detailed, images[0], adapted_images[0]), strict=True):
     axis.scatter(*palette.chroma(picture).reshape(-1, 2).T, s=1, c=visible(picture).reshape(-1, 3))
-    axis.set_xlim(-0.5, 0.5)
-    axis.set_ylim(-0.5, 0.5)
+    axis.set(xlim=(-reach, reach), ylim=(-reach, reach))
     axis.set_facecolor('gray')
     axis.set_title(title, fontsize=9)
 show(made)
