@@ -210,8 +210,8 @@ def _map(generator: TriPlaneGenerator, z: Array, conditioning: Array) -> Array:
 @jax.jit
 def _look(generator: TriPlaneGenerator, clips: tuple[clip_jax.Clip, ...], ws: Array, cameras: Array) -> list[Array]:
     repeated = jnp.repeat(ws[:, None], generator.config.num_ws, axis=1)  # [N, D] -> [N, L, D]
-    features = generator.render(generator.planes(repeated), cameras).feature_image
-    images = generator.superresolve(features, repeated)
+    rendered = generator.render(generator.planes(repeated), cameras)
+    images = generator.superresolve(rendered.feature_image, repeated, rendered.points)
     seen = []
     for clip in clips:
         embedding = clip.encode_image(clip_jax.preprocess(images, clip.config.vision.image_size)).embedding

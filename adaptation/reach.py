@@ -29,6 +29,24 @@ def refuse_phases_without_effect(phases: tuple[Phase, ...], generator: TriPlaneG
         raise ConfigError(problems)
 
 
+def refuse_strokes_without_noise(phases: tuple[Phase, ...], generator: TriPlaneGenerator) -> None:
+    """Refuses phases that train the strengths of G2's noise where that is off, as in the published networks.
+
+    Raises:
+        ConfigError: naming each such phase.
+    """
+    if generator.config.superresolution.noise_mode != 'none':
+        return
+    problems = [
+        f"config.phases.{phase.name}.strokes: this generator's super-resolution has its noise off: give its "
+        f'config.json "noise_mode": "surface" under "superresolution", or leave strokes out'
+        for phase in phases
+        if phase.settings.strokes
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def no_effect(phase: Phase) -> str:
     """Says that a phase trains nothing."""
     return (

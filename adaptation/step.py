@@ -26,14 +26,14 @@ from adaptation.leaves import with_leaves
 from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
 from clip_jax import ImageEncoding
-from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
+from eg3d_jax import CameraConfig, RenderOutput, TriPlaneGenerator, cameras
 
 METRICS = ('loss', *vars(LossWeights()), 'gradient_norm', 'parameter_norm')  # in the order of the log
 ADAM_B1 = 0.0  # as in GAN training: no momentum
 ADAM_B2 = 0.99
 
 Leaves = dict[str, Array]
-Stages = tuple[Array, ...]  # the outputs of the PIPELINE so far: ws, planes, feature image, image
+Stages = tuple[Array | RenderOutput, ...]  # the outputs of the PIPELINE so far: ws, planes, rendering, image
 FEATURES = PIPELINE.index('decoder')
 IMAGE = PIPELINE.index('superresolution')
 CROP_STREAM, SLICE_STREAM = 1, 2  # of a batch's key, which renders as it is
@@ -223,7 +223,7 @@ def advance_stages(
     return done
 
 
-def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phase, psi: float) -> Array:
+def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phase, psi: float) -> Array | RenderOutput:
     """The output of the next stage."""
     match done:
         case ():
@@ -231,9 +231,9 @@ def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phas
         case (ws,):
             return generator.planes(ws)
         case (_, planes):
-            return generator.render(planes, batch.camera, batch.key, phase.settings.render_resolution).feature_image
-        case (ws, _, features):
-            return generator.superresolve(features, ws)
+            return generator.render(planes, batch.camera, batch.key, phase.settings.render_resolution)
+        case (ws, _, rendered):
+            return generator.superresolve(rendered.feature_image, ws, rendered.points)
     raise ValueError(f'an image has {len(PIPELINE)} stages, {len(done)} are done')
 
 
@@ -260,7 +260,7 @@ def stage_losses(
     """Each loss of a weight above 0, before it; those of encodings are summed over the guides."""
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
-        values['fstr'] += losses.feature_structure_loss(adapted[FEATURES], source[FEATURES])
+        values['fstr'] += losses.feature_structure_loss(adapted[FEATURES].feature_image, source[FEATURES].feature_image)
     if weights.fine:
         assert reference is not None, 'read_config refuses fine detail without a reference'
         assert slices is not None

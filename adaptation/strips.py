@@ -55,5 +55,5 @@ def _line(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 @jax.jit
 def _draw(generator: TriPlaneGenerator, ws: Array, camera: Array) -> Array:
-    features = generator.render(generator.planes(ws), camera).feature_image
-    return generator.superresolve(features, ws)
+    rendered = generator.render(generator.planes(ws), camera)
+    return generator.superresolve(rendered.feature_image, ws, rendered.points)

@@ -25,7 +25,7 @@ from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
 from adaptation.phases import Phase, phase_at, plan
-from adaptation.reach import no_effect, refuse_phases_without_effect
+from adaptation.reach import no_effect, refuse_phases_without_effect, refuse_strokes_without_noise
 from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, stacked, target_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.workdir import Workdir
@@ -85,6 +85,7 @@ def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -
     phases = plan(config, parameters, inputs.generator.config.rendering.neural_resolution)
     this = Plan(config, inputs, phases, Workdir(Path(workdir)))
     refuse_phases_without_effect(phases, inputs.generator)
+    refuse_strokes_without_noise(phases, inputs.generator)
     with this.workdir.lock(), StopRequest() as stop:
         this.workdir.claim(config, inputs.hashes)
         return _resume(this, parameters, stop, quiet)

@@ -161,7 +161,8 @@ def _paint(generator: TriPlaneGenerator, z: Array) -> Painted:
 @jax.jit
 def _look(generator: TriPlaneGenerator, painted: Painted, cameras: Array) -> tuple[Array, Array]:
     rendered = generator.render(painted.planes, cameras)
-    return jnp.clip(generator.superresolve(rendered.feature_image, painted.ws), -1.0, 1.0), rendered.depth
+    image = generator.superresolve(rendered.feature_image, painted.ws, rendered.points)
+    return jnp.clip(image, -1.0, 1.0), rendered.depth
 
 
 def main(arguments: list[str] | None = None) -> int:

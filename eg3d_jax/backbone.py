@@ -60,11 +60,12 @@ class SynthesisBlock(nnx.Module):
         *,
         noise_mode: str,
         key: PRNGKeyArray | None = None,
+        points: Float[Array, 'N h w 3'] | None = None,
     ) -> tuple[Float[Array, 'N H2 W2 C3'], Float[Array, 'N H2 W2 C2']]:
         """(features, image) of this block; ws are those of conv0, conv1 and torgb."""
         key0, key1 = (None, None) if key is None else jax.random.split(key)
-        x = self.conv0(x, ws[:, 0], noise_mode=noise_mode, key=key0)
-        x = self.conv1(x, ws[:, 1], noise_mode=noise_mode, key=key1)
+        x = self.conv0(x, ws[:, 0], noise_mode=noise_mode, key=key0, points=points)
+        x = self.conv1(x, ws[:, 1], noise_mode=noise_mode, key=key1, points=points)
         image = upsample(image) if self.doubles else image
         return x, image + self.torgb(x, ws[:, 2])
 

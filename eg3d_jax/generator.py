@@ -102,21 +102,33 @@ class TriPlaneGenerator(nnx.Module):
         self,
         feature_image: Float[Array, 'N h w F'],
         ws: Float[Array, 'N L D'],
+        points: Float[Array, 'N h w 3'] | None = None,
         *,
         noise_mode: str | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, 'N H W 3']:
-        """Feature image to final image. `noise_mode` None: the config's ('none' in the published networks).
+        """Feature image to final image.
+
+        Args:
+            feature_image, points: what `render` returned under these names; points are needed where the noise mode is
+                'surface'.
+            ws: w vectors, of which the last is used.
+            noise_mode: None: the config's, which is 'none' in the published networks; 'surface': see
+                `eg3d_jax.surface_noise`.
+            key: for the noise mode 'random'.
 
         Raises:
-            ValueError: a feature image that is not square or has a wrong number of channels, ws of a wrong shape, an
-                unknown noise mode, a random one without a key, or a stored noise of another size than the image.
+            ValueError: a feature image that is not square or has a wrong number of channels, ws or points of a wrong
+                shape, an unknown noise mode, a random one without a key, a surface's without points, or a stored noise
+                of another size than the image.
         """
         _check_shape('feature_image', feature_image, ('N', 'h', 'w', self.config.decoder.feature_channels))
         if feature_image.shape[1] != feature_image.shape[2] or not feature_image.shape[1]:
             raise ValueError(f'feature_image must be square, got {feature_image.shape[1]} x {feature_image.shape[2]}')
         _check_shape('ws', ws, (feature_image.shape[0], self.config.num_ws, self.config.w_dim))
-        return self.superresolution(feature_image, ws, noise_mode=noise_mode, key=key)
+        if points is not None:
+            _check_shape('points', points, (*feature_image.shape[:3], 3))
+        return self.superresolution(feature_image, ws, points=points, noise_mode=noise_mode, key=key)
 
     def query(
         self, points: Float[Array, 'N P 3'], ws: Float[Array, 'N L D']
@@ -163,7 +175,7 @@ class TriPlaneGenerator(nnx.Module):
         planes = self.planes(ws, noise_mode=noise_mode, key=noise_key)
         rendered = self.render(planes, camera, key=render_key, resolution=resolution)
         return GeneratorOutput(
-            image=self.superresolve(rendered.feature_image, ws, key=image_key),
+            image=self.superresolve(rendered.feature_image, ws, rendered.points, key=image_key),
             image_raw=rendered.feature_image[..., :RGB_CHANNELS],
             depth=rendered.depth,
             feature_image=rendered.feature_image,

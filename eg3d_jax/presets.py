@@ -63,7 +63,9 @@ MINIATURE = GeneratorConfig(
     rendering=RenderingConfig(
         neural_resolution=64, depth_resolution=24, importance_resolution=24, ray_start=2.2, ray_end=3.25
     ),
-    superresolution=SuperresolutionConfig(input_resolution=64, first_block_doubles=False, channels=(48, 24)),
+    superresolution=SuperresolutionConfig(
+        input_resolution=64, first_block_doubles=False, channels=(48, 24), noise_mode='surface'
+    ),
     camera=CameraConfig(fov_degrees=26.4, pivot=(0.0, 0.0, 0.0)),
 )
 

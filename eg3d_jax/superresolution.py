@@ -37,23 +37,26 @@ class Superresolution(nnx.Module):
         )
         self.block1 = block(*settings.channels, resolution=2 * first_resolution, doubles=True)
         self.settings = settings
+        self.box_warp = config.rendering.box_warp
 
     def __call__(
         self,
         feature_image: Float[Array, 'N h h F'],
         ws: Float[Array, 'N L D'],
         *,
+        points: Float[Array, 'N h h 3'] | None = None,
         noise_mode: str | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, 'N H H 3']:
-        """The final image, in [-1, 1] by convention (not clipped)."""
+        """The final image, in [-1, 1] by convention (not clipped); `points` are what 'surface' noise lies on."""
         noise_mode = self.settings.noise_mode if noise_mode is None else noise_mode
         key0, key1 = (None, None) if key is None else jax.random.split(key)
         x = self._resize(feature_image)
         image = x[..., :RGB_CHANNELS]
         last_ws = jnp.repeat(ws[:, -1:], WS_PER_BLOCK, axis=1)
-        x, image = self.block0(x, image, last_ws, noise_mode=noise_mode, key=key0)
-        _, image = self.block1(x, image, last_ws, noise_mode=noise_mode, key=key1)
+        places = None if points is None else points / self.box_warp
+        x, image = self.block0(x, image, last_ws, noise_mode=noise_mode, key=key0, points=places)
+        _, image = self.block1(x, image, last_ws, noise_mode=noise_mode, key=key1, points=places)
         return image
 
     def _resize(self, feature_image: Array) -> Array:

@@ -35,11 +35,13 @@ class RenderOutput(NamedTuple):
     feature_image: [N, h, w, F], in [-1, 1] but for the sigmoid's small margin; its first three channels are the RGB.
     depth: [N, h, w, 1], mean distance from the camera along the ray, in world units.
     weights_sum: [N, h, w, 1], the ray's accumulated weight in [0, 1].
+    points: [N, h, w, 3], the points at that depth, in world space; no gradient reaches back through them.
     """
 
     feature_image: Float[Array, 'N h w F']
     depth: Float[Array, 'N h w 1']
     weights_sum: Float[Array, 'N h w 1']
+    points: Float[Array, 'N h w 3']
 
 
 class _RayBatch(NamedTuple):
@@ -90,7 +92,8 @@ def render(
     nearest = jnp.min(rendered.nearest, axis=1, keepdims=True)
     farthest = jnp.max(rendered.farthest, axis=1, keepdims=True)
     depth = jnp.clip(rendered.depth, nearest, farthest)
-    images = (rendered.features, depth[..., None], rendered.weights_sum[..., None])
+    points = jax.lax.stop_gradient(origins + depth[..., None] * directions)
+    images = (rendered.features, depth[..., None], rendered.weights_sum[..., None], points)
     return RenderOutput(*(image.reshape(n, resolution, resolution, -1) for image in images))
 
 

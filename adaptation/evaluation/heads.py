@@ -65,5 +65,5 @@ def make_head(generator: TriPlaneGenerator, drawn: Drawn, truncation_psi: float)
 def look(generator: TriPlaneGenerator, head: Head, camera: Float[Array, 'N 25']) -> View:
     """The head from cameras, without jitter; the image in 8 bits (see `as_stored`)."""
     rendered = generator.render(head.planes, camera)
-    image = as_stored(generator.superresolve(rendered.feature_image, head.ws))
+    image = as_stored(generator.superresolve(rendered.feature_image, head.ws, rendered.points))
     return View(camera, image, jnp.squeeze(rendered.depth, -1), jnp.squeeze(rendered.weights_sum, -1))

@@ -44,7 +44,7 @@ def _paint(generator: TriPlaneGenerator, ws: Array) -> Array:
 @jax.jit
 def _look(generator: TriPlaneGenerator, planes: Array, ws: Array, camera: Array) -> tuple[Array, Array]:
     rendered = generator.render(planes, camera)
-    return generator.superresolve(rendered.feature_image, ws), rendered.depth[..., 0]
+    return generator.superresolve(rendered.feature_image, ws, rendered.points), rendered.depth[..., 0]
 
 
 def map_seeds(

@@ -179,7 +179,8 @@ def make_step(small: bool, layers: tuple[int, ...]) -> Callable:
             values['colour'] = jnp.mean(jnp.abs(made - subject.small_target))
             values['pooled'] = jnp.mean(jnp.square(made - subject.small_target))
         else:
-            image = generator.superresolve(generator.render(planes, looking).feature_image, ws)
+            rendered = generator.render(planes, looking)
+            image = generator.superresolve(rendered.feature_image, ws, rendered.points)
             values |= image_losses(image, subject, layers)
             values['locality'] = _locality(generator, subject, key)
         total = sum((getattr(WEIGHTS, name) * value for name, value in values.items()), jnp.zeros(()))

@@ -287,7 +287,8 @@ def measure(picture: Picture, photo: Picture) -> dict[str, float]:
 @jax.jit
 def _draw(generator: TriPlaneGenerator, tuned: fitting.Leaves, ws: Array, looking: Array) -> Array:
     changed = with_leaves(generator, tuned)
-    return generator.superresolve(generator.render(changed.planes(ws), looking).feature_image, ws)
+    rendered = generator.render(changed.planes(ws), looking)
+    return generator.superresolve(rendered.feature_image, ws, rendered.points)
 
 
 def _scaled(stage: fitting.Stage, scale: float) -> fitting.Stage:

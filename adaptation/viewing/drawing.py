@@ -155,7 +155,8 @@ def angles(offset: tuple[float, float, float]) -> tuple[float, float]:
 def _look(resolution: int) -> Callable[[TriPlaneGenerator, Array, Array, Array], Array]:
     @jax.jit
     def look(generator: TriPlaneGenerator, planes: Array, ws: Array, looking: Array) -> Array:
-        return generator.superresolve(generator.render(planes, looking, resolution=resolution).feature_image, ws)
+        rendered = generator.render(planes, looking, resolution=resolution)
+        return generator.superresolve(rendered.feature_image, ws, rendered.points)
 
     return look
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -140,3 +141,12 @@ def tiny_ws(tiny_generator: eg3d_jax.TriPlaneGenerator, tiny_z: jax.Array, tiny_
 @pytest.fixture(scope='session')
 def tiny_planes(tiny_generator: eg3d_jax.TriPlaneGenerator, tiny_ws: jax.Array) -> jax.Array:
     return jax.jit(eg3d_jax.TriPlaneGenerator.planes)(tiny_generator, tiny_ws)
+
+
+@pytest.fixture
+def unchecked_annotations():
+    """Users have no run-time check of the annotations: the library's own errors have to say what is wrong."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update('jaxtyping_disable', True)
+    yield
+    jaxtyping.config.update('jaxtyping_disable', before)

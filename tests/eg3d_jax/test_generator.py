@@ -4,7 +4,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
@@ -107,15 +106,6 @@ def test_presets_are_complete(preset):
 def test_size_of_the_miniature():
     generator = nnx.eval_shape(lambda: TriPlaneGenerator(PRESETS['miniature'], rngs=nnx.Rngs(0)))
     assert 0.5e6 < sum(value.size for value in weight_names(generator).values()) < 1.5e6
-
-
-@pytest.fixture
-def unchecked_annotations():
-    """Users have no run-time check of the annotations: the library's own errors have to say what is wrong."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update('jaxtyping_disable', True)
-    yield
-    jaxtyping.config.update('jaxtyping_disable', before)
 
 
 class TestWrongUse:

@@ -128,7 +128,20 @@ def test_keys_and_resolutions(tiny_generator, tiny_cameras, planes):
     assert not np.allclose(first, other)
     np.testing.assert_allclose(first, other, atol=0.6)  # the same scene
     large = run(planes, tiny_cameras, resolution=24)
-    assert [image.shape for image in large] == [(3, 24, 24, 6), (3, 24, 24, 1), (3, 24, 24, 1)]
+    assert [image.shape for image in large] == [(3, 24, 24, channels) for channels in (6, 1, 1, 3)]
     # A pixel of the 8 x 8 image lies in the middle of 3 x 3 of the large one.
     small = run(planes, tiny_cameras, resolution=8)
     np.testing.assert_allclose(large.feature_image[:, 1::3, 1::3], small.feature_image, atol=1e-4)
+
+
+def test_points_lie_at_the_depth_along_the_rays(tiny_generator, tiny_cameras, planes):
+    rendered = jax.jit(tiny_generator.render)(planes, tiny_cameras)
+    from_camera = np.asarray(rendered.points - tiny_cameras[:, 3:12:4][:, None, None])
+    np.testing.assert_allclose(np.linalg.norm(from_camera, axis=-1), rendered.depth[..., 0], rtol=1e-5)
+    # Seen by the camera, the points lie behind the middles of their pixels.
+    for camera, points in zip(np.asarray(tiny_cameras, np.float64), from_camera, strict=True):
+        x, y, z = np.moveaxis(points @ camera[:16].reshape(4, 4)[:3, :3], -1, 0)
+        focal, middle = camera[16], camera[18]
+        centres = (np.arange(len(points)) + 0.5) / len(points)
+        np.testing.assert_allclose(focal * x / z + middle, np.broadcast_to(centres, x.shape), atol=1e-4)
+        np.testing.assert_allclose(focal * y / z + middle, np.broadcast_to(centres[:, None], y.shape), atol=1e-4)

@@ -1,0 +1,96 @@
+"""Noise that lies on surfaces: where its strokes run, and what G2 makes of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eg3d_jax import TriPlaneGenerator
+from eg3d_jax.surface_noise import STROKE, resized_points, surface_noise
+
+SIDE = 16
+
+
+@pytest.fixture(scope='module')
+def noise() -> jax.Array:
+    return jax.random.normal(jax.random.key(0), (SIDE, SIDE))
+
+
+@pytest.fixture(scope='module')
+def points() -> jax.Array:
+    return jax.random.uniform(jax.random.key(1), (2, 5, 5, 3), minval=-1.5, maxval=1.5)
+
+
+def expected(noise: np.ndarray, point: np.ndarray) -> float:
+    """The noise at one point."""
+    x, y, _ = point.astype(np.float64)
+    column, row = SIDE * (x + y) / np.sqrt(2), SIDE * (x - y) / np.sqrt(2) / STROKE
+    left, upper = int(np.floor(column)), int(np.floor(row))
+    value = 0.0
+    for i, along_x in ((left, left + 1 - column), (left + 1, column - left)):
+        for j, along_y in ((upper, upper + 1 - row), (upper + 1, row - upper)):
+            value += along_x * along_y * noise[j % SIDE, i % SIDE]
+    return value
+
+
+def test_it_is_looked_up_as_a_transcription_does(noise, points):
+    found = np.asarray(surface_noise(noise, points))
+    each = [expected(np.asarray(noise), point) for point in np.asarray(points).reshape(-1, 3)]
+    np.testing.assert_allclose(found.ravel(), each, atol=1e-4)
+    assert found.std() > 0.3
+
+
+def test_strokes_are_longer_than_wide_and_reach_through_all_depths(noise):
+    step = 0.5 / SIDE
+    start = jax.random.uniform(jax.random.key(2), (1, 32, 32, 3))
+
+    def change(x: float, y: float, z: float) -> float:
+        moved = surface_noise(noise, start + step * jnp.array([x, y, z]))
+        return float(jnp.mean(jnp.abs(moved - surface_noise(noise, start))))
+
+    diagonal = np.sqrt(0.5)
+    assert change(0, 0, 1) == 0
+    assert change(diagonal, -diagonal, 0) < 0.3 * change(diagonal, diagonal, 0)
+
+
+def test_points_of_another_resolution(points):
+    assert resized_points(points, (5, 5)) is points
+    assert resized_points(points, (10, 10)).shape == (2, 10, 10, 3)
+    flat = jnp.stack([*jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0)), jnp.zeros((4, 4))], axis=-1)[None]
+    np.testing.assert_allclose(resized_points(flat, (8, 8))[0, 3, 2:6, 0], [0.75, 1.25, 1.75, 2.25], atol=1e-6)
+
+
+class TestInG2:
+    def test_strengths_of_0_leave_the_image_as_without_noise(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
+        generator, images = with_strength(tiny_generator, 0.0), {}
+        rendered = generator.render(tiny_planes, tiny_cameras)
+        for mode in ('none', 'surface'):
+            images[mode] = generator.superresolve(rendered.feature_image, tiny_ws, rendered.points, noise_mode=mode)
+        np.testing.assert_array_equal(images['none'], images['surface'])
+
+    def test_it_depends_on_the_points(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
+        generator = with_strength(tiny_generator, 1.0)
+        features, _, _, seen = generator.render(tiny_planes, tiny_cameras)
+        here, there = (
+            generator.superresolve(features, tiny_ws, at, noise_mode='surface') for at in (seen, seen + jnp.array(0.3))
+        )
+        assert not np.allclose(here, there, atol=1e-3)
+
+    def test_without_points_it_is_refused(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
+        features = tiny_generator.render(tiny_planes, tiny_cameras).feature_image
+        with pytest.raises(ValueError, match="noise_mode 'surface' needs the points that the pixels see"):
+            tiny_generator.superresolve(features, tiny_ws, noise_mode='surface')
+
+    def test_points_of_a_wrong_shape(self, unchecked_annotations, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
+        rendered = tiny_generator.render(tiny_planes, tiny_cameras)
+        with pytest.raises(ValueError, match=r'points must have shape \(3, 8, 8, 3\), got \(3, 4, 8, 3\)'):
+            tiny_generator.superresolve(rendered.feature_image, tiny_ws, rendered.points[:, :4])
+
+
+def with_strength(generator: TriPlaneGenerator, strength: float) -> TriPlaneGenerator:
+    """A copy in which each noise of G2 has this strength."""
+    copy = jax.tree.map(lambda leaf: leaf, generator)
+    for block in (copy.superresolution.block0, copy.superresolution.block1):
+        for layer in (block.conv0, block.conv1):
+            layer.noise_strength.set_value(jnp.float32(strength))
+    return copy
