@@ -40,6 +40,7 @@ from adaptation.step import (
     sample_batch,
     stage_losses,
     without_numbers,
+    without_strokes,
 )
 from eg3d_jax import TriPlaneGenerator
 
@@ -130,7 +131,9 @@ def _make_program(
         fixed = jax.lax.map(before_trained, indices)
 
         def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
-            leaves = domain_leaves({**state.adapted, **trained}, jax.nn.one_hot(domain, domains))
+            leaves = domain_leaves(
+                {**state.adapted, **without_strokes(trained, phase)}, jax.nn.one_hot(domain, domains)
+            )
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
             reference = None if constants.references is None else constants.references[domain]
             guides = _guides_of(constants, domain)

@@ -78,8 +78,6 @@ def plan(config: AdaptationConfig, parameters: Iterable[str], resolution: int) -
                 f'give a multiple of {pooling_window(side)}'
             )
         changed |= trained
-        if not settings.strokes:  # a strength that is named itself is trained all the same
-            trained = {leaf for leaf in trained if leaf in settings.trained or not _is_noise(leaf)}
         moved = sorted(leaf for leaf in trained if trains(leaf, known))
         phases.append(Phase(name, settings, start, tuple(moved), tuple(sorted(changed))))
         start += settings.steps
@@ -91,11 +89,6 @@ def plan(config: AdaptationConfig, parameters: Iterable[str], resolution: int) -
 def phase_at(phases: tuple[Phase, ...], step: int) -> Phase | None:
     """The phase that does the next step after `step` of them; None when all are done."""
     return next((phase for phase in phases if step < phase.end), None)
-
-
-def _is_noise(name: str) -> bool:
-    """Whether a parameter is the strength of a G2 layer's noise: 0, unless strokes are asked for."""
-    return name.startswith('superresolution.') and '.noise_strength' in name
 
 
 def _first_stage(names: tuple[str, ...]) -> int:

@@ -10,7 +10,7 @@ N batch, Z channels of z, S side of a reference.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +26,14 @@ from adaptation.leaves import with_leaves
 from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
 from clip_jax import ImageEncoding
-from eg3d_jax import CameraConfig, RenderOutput, TriPlaneGenerator, cameras
+from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
 
 METRICS = ('loss', *vars(LossWeights()), 'gradient_norm', 'parameter_norm')  # in the order of the log
 ADAM_B1 = 0.0  # as in GAN training: no momentum
 ADAM_B2 = 0.99
 
 Leaves = dict[str, Array]
-Stages = tuple[Array | RenderOutput, ...]  # the outputs of the PIPELINE so far: ws, planes, rendering, image
+Stages = tuple[Any, ...]  # the outputs of the PIPELINE so far: ws, planes, RenderOutput, image
 FEATURES = PIPELINE.index('decoder')
 IMAGE = PIPELINE.index('superresolution')
 CROP_STREAM, SLICE_STREAM = 1, 2  # of a batch's key, which renders as it is
@@ -182,7 +182,7 @@ def _make_program(
         slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM)) if weights.fine else None
 
         def objective(trained: Leaves) -> tuple[Array, Metrics]:
-            generator = with_leaves(source, {**state.adapted, **trained})
+            generator = with_leaves(source, {**state.adapted, **without_strokes(trained, phase)})
             adapted = advance(generator, fixed, stop)
             values = stage_losses(
                 adapted, source_stages, origins, constants.guides, crops, weights, constants.reference, slices
@@ -209,6 +209,17 @@ def _make_program(
     return program
 
 
+def without_strokes(trained: Leaves, phase: Phase) -> Leaves:
+    """The trained leaves. No gradient reaches the strengths of G2's noise, unless the phase asks for strokes or names
+    a strength itself."""
+
+    def held(name: str) -> bool:
+        noise = name.startswith('superresolution.') and '.noise_strength' in name
+        return noise and not phase.settings.strokes and name not in phase.settings.trained
+
+    return {name: jax.lax.stop_gradient(leaf) if held(name) else leaf for name, leaf in trained.items()}
+
+
 def last_stage(weights: LossWeights) -> int:
     """How far images have to go: feature images are enough for the feature structure alone."""
     return 1 + (IMAGE if weights.of_images else FEATURES)
@@ -223,7 +234,7 @@ def advance_stages(
     return done
 
 
-def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phase, psi: float) -> Array | RenderOutput:
+def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phase, psi: float) -> Any:
     """The output of the next stage."""
     match done:
         case ():

@@ -117,7 +117,9 @@ class SynthesisLayer(nnx.Module):
         if noise_mode == 'surface':
             if points is None:
                 raise ValueError("noise_mode 'surface' needs the points that the pixels see")
-            return self.noise_strength[...] * surface_noise(self.noise_const[...], resized_points(points, shape[1:3]))
+            return self.noise_strength[...] * surface_noise(
+                self.noise_const[...], resized_points(points, (shape[1], shape[2]))
+            )
         if noise_mode == 'random':
             if key is None:
                 raise ValueError("noise_mode 'random' needs a key")
