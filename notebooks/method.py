@@ -139,7 +139,7 @@ def stages(generator, z, camera, conditioning):
     ws = generator.mapping(z, conditioning)
     planes = generator.planes(ws)
     rendered = generator.render(planes, camera)
-    return planes, rendered, generator.superresolve(rendered.feature_image, ws)
+    return planes, rendered, generator.superresolve(rendered.feature_image, ws, rendered.points)
 
 
 z = jax.random.normal(jax.random.key(1), (HEADS, source.config.z_dim))
