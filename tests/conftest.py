@@ -26,6 +26,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
 
 MOST_MEMORY = 6 * 2**30  # bytes that a worker holds and yet keeps its programs
+MOST_MAPS = 30_000  # memory maps, of which compiled programs take many; Linux grants 65 530, and XLA crashes without
 
 
 def pytest_unconfigure() -> None:
@@ -35,12 +36,14 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True, scope='module')
 def dropped_programs() -> Iterator[None]:
-    """Drops compiled programs behind a module after which a worker holds much memory: several workers share it."""
+    """Drops compiled programs behind a module after which a worker holds much memory, which several workers share, or
+    many memory maps."""
     yield
-    memory = Path('/proc/self/statm')  # of Linux
+    memory, maps = Path('/proc/self/statm'), Path('/proc/self/maps')  # of Linux
     if 'jax' not in sys.modules or not memory.exists():
         return
-    if int(memory.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') > MOST_MEMORY:
+    held = int(memory.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    if held > MOST_MEMORY or maps.read_bytes().count(b'\n') > MOST_MAPS:
         import jax
 
         jax.clear_caches()
