@@ -50,17 +50,21 @@ class Exported:
       written: names of the arrays in a state dict, or of the replaced ones in a pickle.
       values: how many numbers these hold.
       original: the pickle that was copied, if one was.
+      strokes: whether our pictures show strokes that EG3D's own code, which knows no noise on surfaces, will not show.
     """
 
     written: tuple[str, ...]
     values: int
     original: Path | None = None
+    strokes: bool = False
 
     def __str__(self) -> str:
         if self.original is None:
-            return f'{len(self.written)} arrays written ({self.values:,} values)'
-        what = f'{len(self.written)} arrays replaced ({self.values:,} values)'
-        return f'{what}; all other bytes are those of {self.original}'
+            what = f'{len(self.written)} arrays written ({self.values:,} values)'
+        else:
+            what = f'{len(self.written)} arrays replaced ({self.values:,} values)'
+            what += f'; all other bytes are those of {self.original}'
+        return f"{what}; without its strokes, which EG3D's own code cannot draw" if self.strokes else what
 
 
 def export(
@@ -102,7 +106,8 @@ def export(
             write_safetensors(file, arrays)
         else:
             _save_with_torch(file, arrays)
-    return Exported(tuple(arrays), sum(array.size for array in arrays.values()))
+    size = sum(array.size for array in arrays.values())
+    return Exported(tuple(arrays), size, strokes=_has_strokes(network, leaves))
 
 
 def _check(output: Path, force: bool) -> None:
@@ -179,7 +184,20 @@ def _export_pickle(
     with replacing(output) as file, naming(original):
         shutil.copyfile(original, file)
         merge(file, record.get('network', NETWORKS[0]), published_arrays(network), adapted)
-    return Exported(tuple(leaves), sum(leaf.size for leaf in leaves.values()), original)
+    size = sum(leaf.size for leaf in leaves.values())
+    return Exported(tuple(leaves), size, original, _has_strokes(network, leaves))
+
+
+def _has_strokes(network: Network, leaves: Mapping[str, np.ndarray]) -> bool:
+    """Whether noise on surfaces is seen in the pictures of G2 with these leaves."""
+    if isinstance(network, eg3d_jax.DualDiscriminator) or network.config.superresolution.noise_mode != 'surface':
+        return False
+    arrays = {name: np.asarray(value[...]) for name, value in eg3d_jax.weight_names(network).items()} | dict(leaves)
+    return any(
+        bool(np.any(array != 0))
+        for name, array in arrays.items()
+        if name.startswith('superresolution.') and name.endswith('.noise_strength')
+    )
 
 
 def _refuse_directory(names: Sequence[str], named: str | None) -> Selection:

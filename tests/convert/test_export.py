@@ -272,6 +272,16 @@ class TestStateDict:
             assert bits(tensor.numpy()) == bits(expected[name]), name
 
 
+@pytest.mark.parametrize('strength', [0.0, 0.1])
+def test_strokes_that_are_lost_are_named(strength, tmp_path):
+    source = load_source('miniature')  # whose G2 has its noise on surfaces
+    strengths = {'superresolution.block1.conv1.noise_strength': jnp.asarray(strength)}
+    save_adapter(tmp_path, source, strengths, fingerprint(source), {})
+    exported = convert.export.export(tmp_path, 'miniature', tmp_path / 'it.safetensors')
+    assert exported.strokes == (strength != 0)
+    assert ('without its strokes' in str(exported)) == (strength != 0)
+
+
 def test_missing_parents_are_made(directory, tmp_path):
     convert.export.export(None, directory, tmp_path / 'absent' / 'too' / 'it.safetensors')
     assert (tmp_path / 'absent' / 'too' / 'it.safetensors').is_file()
