@@ -26,7 +26,7 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 30.0  # crisp dark outlines, which CLIPs this small do not ask for
     config.phases.phase1.weights.palette = 150.0  # pencil on paper: without, hair, clothes and paper keep tints
-    config.phases.phase2.weights.palette = 30.0
+    config.phases.phase2.weights.palette = 300.0
     config.phases.phase2.strokes = True  # hatching, which G2 cannot draw out of a smooth feature image
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines

@@ -40,7 +40,8 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 1.0  # times a domain's factor
     config.phases.phase1.weights.palette = 150.0  # the sketch's alone
-    config.phases.phase2.weights.palette = 30.0
+    config.phases.phase2.weights.palette = 300.0
+    config.phases.phase2.strokes = True  # for its hatching; the others may leave their strengths at 0
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02
         phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles

@@ -3,7 +3,8 @@
 Where StyleGAN2's noise is switched on in G2, it is fixed to the picture: a head that turns moves under it as under a
 dirty pane. EG3D leaves it off, and so G2 cannot draw what is finer than its feature image, such as hatching. Here each
 layer's stored noise is fixed in space instead: it is looked up where the ray through a pixel meets the scene, drawn out
-to diagonal strokes. What the strokes look like, and where they are seen at all, the layers' weights decide.
+to diagonal strokes that alternate with gaps, as in hatching: the broad smears that noise also holds are taken out. What
+the strokes look like, and where they are seen at all, the layers' weights decide.
 
 N batch, H and W height and width, R side of a stored noise; points are in units of the tri-planes' cube (box warp).
 """
@@ -18,7 +19,7 @@ STROKE = 8.0  # length of a stroke, in widths
 
 
 def surface_noise(noise: Float[Array, 'R R'], points: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
-    """The noise at points: R strokes to the side of the cube, repeated beyond it, and the same at all depths z.
+    """The noise at points: R strokes or gaps to the side of the cube, repeated beyond it, and the same at all depths z.
 
     Args:
         noise: a layer's stored noise.
@@ -26,7 +27,13 @@ def surface_noise(noise: Float[Array, 'R R'], points: Float[Array, 'N H W 3']) -
     """
     x, y = points[..., 0], points[..., 1]
     across, along = (x + y) / math.sqrt(2.0), (x - y) / math.sqrt(2.0)
-    return _bilinear(noise, across, along / STROKE)[..., None]
+    return _bilinear(alternating(noise), across, along / STROKE)[..., None]
+
+
+def alternating(noise: Float[Array, 'R R']) -> Float[Array, 'R R']:
+    """Noise less the mean of its neighbours in a row, the first and the last of which are neighbours too; of normal
+    noise, the variance stays 1."""
+    return (noise - (jnp.roll(noise, 1, axis=1) + jnp.roll(noise, -1, axis=1)) / 2) / math.sqrt(1.5)
 
 
 def resized_points(points: Float[Array, 'N h w 3'], size: tuple[int, int]) -> Float[Array, 'N H W 3']:

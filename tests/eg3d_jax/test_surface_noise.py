@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.surface_noise import STROKE, resized_points, surface_noise
+from eg3d_jax.surface_noise import STROKE, alternating, resized_points, surface_noise
 
 SIDE = 16
 
@@ -29,7 +29,8 @@ def expected(noise: np.ndarray, point: np.ndarray) -> float:
     value = 0.0
     for i, along_x in ((left, left + 1 - column), (left + 1, column - left)):
         for j, along_y in ((upper, upper + 1 - row), (upper + 1, row - upper)):
-            value += along_x * along_y * noise[j % SIDE, i % SIDE]
+            neighbours = noise[j % SIDE, (i - 1) % SIDE] + noise[j % SIDE, (i + 1) % SIDE]
+            value += along_x * along_y * (noise[j % SIDE, i % SIDE] - 0.5 * neighbours) / np.sqrt(1.5)
     return value
 
 
@@ -51,6 +52,13 @@ def test_strokes_are_longer_than_wide_and_reach_through_all_depths(noise):
     diagonal = np.sqrt(0.5)
     assert change(0, 0, 1) == 0
     assert change(diagonal, -diagonal, 0) < 0.3 * change(diagonal, diagonal, 0)
+
+
+def test_strokes_alternate_with_gaps():
+    drawn = alternating(jax.random.normal(jax.random.key(3), (256, 256)))
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0, 1], atol=0.02)
+    assert jnp.mean(drawn * jnp.roll(drawn, 1, axis=1)) < -0.6  # -2/3 of endless noise
+    np.testing.assert_allclose(alternating(jnp.full((4, 4), 3.0)), 0, atol=1e-6)
 
 
 def test_points_of_another_resolution(points):
