@@ -51,8 +51,9 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     'fine detail': {str(w): {'phases.phase2.weights.fine': w} for w in (0.0, 3.0, 10.0, 30.0, 100.0)},
     'palette': {
         f'{first:g}, {second:g}': {'phases.phase1.weights.palette': first, 'phases.phase2.weights.palette': second}
-        for first, second in ((0.0, 0.0), (30.0, 30.0), (150.0, 30.0), (150.0, 150.0))
+        for first, second in ((0.0, 0.0), (30.0, 30.0), (150.0, 30.0), (150.0, 150.0), (150.0, 300.0))
     },
+    'strokes': {word: {'phases.phase2.strokes': word == 'yes'} for word in ('no', 'yes')},
     'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
     'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (1.2e-3, 2.5e-3, 5e-3, 1e-2)},
     'rate 2': {str(rate): {'phases.phase2.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3, 8e-3)},
@@ -66,12 +67,15 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 # Changes of the best trial, with what was seen of the pictures in mind: fine detail gives the outlines that all three
-# styles have and that CLIPs alone leave soft; the cartoon's few steps may be too few for it. A sketch has one palette.
+# styles have and that CLIPs alone leave soft; the cartoon's few steps may be too few for it. A sketch has one palette
+# and hatching.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': (
         {'fine detail': '30.0'},
         {'fine detail': '100.0'},
         {'fine detail': '30.0', 'palette': '150, 30'},
+        {'fine detail': '30.0', 'palette': '150, 30', 'strokes': 'yes'},
+        {'fine detail': '30.0', 'palette': '150, 300', 'strokes': 'yes'},
     ),
     'ukiyoe': ({'fine detail': '10.0'},),
     'cartoon': (

@@ -2,9 +2,10 @@
 # # The method, loss by loss
 #
 # 3D-Adapter ([arXiv 2410.08824](https://arxiv.org/abs/2410.08824)) gives a pretrained 3D generator the style of **one**
-# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows; two more,
-# which are ours, make lines crisp and take tints away. Here each is computed by the functions that train, on heads of the miniature, and drawn. $I_s$
-# is an image of the source generator, $I_t$ that of the adapted one for the same latent and camera.
+# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows; two more, which
+# are ours, make lines crisp and take tints away, and strokes, ours too, are what hatching is drawn from. Here each is
+# computed by the functions that train, on heads of the miniature, and drawn. $I_s$ is an image of the source generator,
+# $I_t$ that of the adapted one for the same latent and camera.
 
 # %% tags=["parameters"]
 # @title Settings
@@ -78,6 +79,7 @@ from adaptation.main import load_experiment
 from adaptation.samples import equal_batches
 from adaptation.step import frontal_cameras
 from eg3d_jax import cameras
+from eg3d_jax.surface_noise import resized_points, surface_noise
 
 settings = load_experiment(find_file(CONFIG))
 inputs = load_inputs(adaptation.read_config(settings))
@@ -408,7 +410,40 @@ for axis, title, picture in zip(axes[0], headings, (detailed, images[0], adapted
 show(made)
 
 # %% [markdown]
-# ## 10. What happens without each
+# ## 10. Strokes (ours)
+# What G2 is given, a smooth feature image, holds nothing that hatching could be drawn from. StyleGAN2's layers add a noise
+# for such things, which EG3D leaves off: it is fixed to the picture, and heads would turn under it as under a dirty pane.
+# Here it is fixed in space: looked up at the point that a pixel sees (above), drawn out to strokes. The layers learn how
+# strong it is and where it is seen: the adapted heads without it (middle), and with it (below). A config asks for it by
+# `strokes`.
+
+# %%
+
+
+@jax.jit
+def with_and_without(generator, z, camera, conditioning):
+    """The noise that G2's last layer is given, and the images without noise and with it."""
+    ws = generator.mapping(z, conditioning)
+    rendered = generator.render(generator.planes(ws), camera)
+    stored = generator.superresolution.block1.conv1.noise_const[...]
+    strokes = surface_noise(stored, resized_points(rendered.points, stored.shape))
+    without, drawn = (
+        generator.superresolve(rendered.feature_image, ws, rendered.points, noise_mode=mode)
+        for mode in ('none', 'surface')
+    )
+    return strokes, without, drawn
+
+
+made, axes = figure(3, HEADS)
+strokes, without, drawn = with_and_without(adapted, jnp.tile(z[:1], (HEADS, 1)), camera, frontal)
+for column, noise, *pictures in zip(axes.T, strokes, without, drawn, strict=True):
+    column[0].imshow(noise[..., 0], cmap='gray')
+    for axis, picture in zip(column[1:], pictures, strict=True):
+        axis.imshow(visible(picture))
+show(made)
+
+# %% [markdown]
+# ## 11. What happens without each
 # Short runs from the same seed, each with the weight of one loss taken away. The table holds each loss (summed over
 # the encoders) on the heads above. The losses share a generator, so that one may fall or rise with another: runs this
 # short show tendencies, and few steps show hardly any.
@@ -458,7 +493,7 @@ for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
 show(made)
 
 # %% [markdown]
-# ## 11. The two phases
+# ## 12. The two phases
 # First Tri-D is trained on the paper's four losses and the palette (colours, in 3D), then G2 on all but FSSM, and on fine
 # detail (lines and texture, in the image). Since nothing else changes, the result of the first phase is the source with
 # the adapted Tri-D alone.
@@ -476,7 +511,7 @@ for row, generator, title in zip(
 show(made)
 
 # %% [markdown]
-# ## 12. The same head from every side
+# ## 13. The same head from every side
 # One head, turned. Below, how consistent the views are: pixels of one view are carried over to a view 0.3 rad further
 # round through the rendered depth, and their colours compared (mean absolute difference of colours in [0, 1]; the
 # source is the yardstick).
