@@ -98,7 +98,7 @@ def figure(rows, columns, width=1.7, height=1.8):
 def show(made):
     """Displays a figure as a JPEG, which keeps the notebook small."""
     content = io.BytesIO()
-    made.savefig(content, format='jpeg', dpi=80, pil_kwargs={'quality': 82, 'subsampling': 0})
+    made.savefig(content, format='jpeg', dpi=80, pil_kwargs={'quality': 76, 'subsampling': 0})
     display(Image(data=content.getvalue()))
 
 
