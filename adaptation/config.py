@@ -52,6 +52,7 @@ class DomainConfig(ReferenceConfig):
 
     factors: LossFactors = field(default_factory=LossFactors)
     rate: float = 1.0  # of each phase's learning rate, for what is this domain's own; and its say in what is shared
+    strokes: bool = True  # whether strokes, where a phase asks for them, are for this domain
 
 
 @dataclass(frozen=True)

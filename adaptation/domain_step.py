@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from adaptation.config import DomainConfig, LossFactors
 from adaptation.crops import draw_crops
@@ -35,6 +35,7 @@ from adaptation.step import (
     advance_stages,
     at_step,
     encode_stages,
+    is_strength,
     last_stage,
     optimizer,
     sample_batch,
@@ -52,6 +53,7 @@ class DomainConstants(NamedTuple):
     tokens, directions: of all domains, for each guide.
     factors: what each domain multiplies the weights of the losses by.
     rates: and the learning rate, of its own leaves.
+    strokes: whether each domain takes part in a phase's strokes.
     references: the pictures whose fine detail or palette is asked for; None where neither is.
     """
 
@@ -61,6 +63,7 @@ class DomainConstants(NamedTuple):
     directions: tuple[Float[Array, 'K _'], ...]
     factors: dict[str, Float[Array, 'K']]
     rates: Float[Array, 'K']
+    strokes: Bool[Array, 'K']
     references: Float[Array, 'K S S 3'] | None = None
 
 
@@ -82,7 +85,8 @@ def domain_constants(
     names = vars(LossFactors())
     factors = {name: jnp.asarray([getattr(one.factors, name) for one in domains], jnp.float32) for name in names}
     rates = jnp.asarray([one.rate for one in domains], jnp.float32)
-    return DomainConstants(source, guides[0], tokens, directions, factors, rates, references)
+    strokes = jnp.asarray([one.strokes for one in domains])
+    return DomainConstants(source, guides[0], tokens, directions, factors, rates, strokes, references)
 
 
 def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainStep:
@@ -131,9 +135,8 @@ def _make_program(
         fixed = jax.lax.map(before_trained, indices)
 
         def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
-            leaves = domain_leaves(
-                {**state.adapted, **without_strokes(trained, phase)}, jax.nn.one_hot(domain, domains)
-            )
+            held = _without_strokes_of_some(without_strokes(trained, phase), constants.strokes)
+            leaves = domain_leaves({**state.adapted, **held}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
             reference = None if constants.references is None else constants.references[domain]
             guides = _guides_of(constants, domain)
@@ -173,6 +176,14 @@ def _guides_of(constants: DomainConstants, domain: Int[Array, '']) -> tuple[Guid
         replace(guide, reference_tokens=tokens[domain], domain_direction=directions[domain])
         for guide, tokens, directions in zip(constants.guides, constants.tokens, constants.directions, strict=True)
     )
+
+
+def _without_strokes_of_some(trained: Leaves, strokes: Bool[Array, 'K']) -> Leaves:
+    """The trained leaves. No gradient reaches the strengths of G2's noise of domains that strokes are not for."""
+    return {
+        name: jnp.where(strokes, leaf, jax.lax.stop_gradient(leaf)) if is_strength(name) and is_own(name) else leaf
+        for name, leaf in trained.items()
+    }
 
 
 def _at_rates(name: str, update: Float[Array, '...'], rates: Float[Array, 'K']) -> Float[Array, '...']:

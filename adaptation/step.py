@@ -214,10 +214,14 @@ def without_strokes(trained: Leaves, phase: Phase) -> Leaves:
     a strength itself."""
 
     def held(name: str) -> bool:
-        noise = name.startswith('superresolution.') and '.noise_strength' in name
-        return noise and not phase.settings.strokes and name not in phase.settings.trained
+        return is_strength(name) and not phase.settings.strokes and name not in phase.settings.trained
 
     return {name: jax.lax.stop_gradient(leaf) if held(name) else leaf for name, leaf in trained.items()}
+
+
+def is_strength(name: str) -> bool:
+    """Whether this leaf is a strength of G2's noise, or holds domains' parts of one."""
+    return name.startswith('superresolution.') and '.noise_strength' in name
 
 
 def last_stage(weights: LossWeights) -> int:

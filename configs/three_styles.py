@@ -21,11 +21,13 @@ def get_config() -> config_dict.ConfigDict:
             'image': 'miniature/references/ukiyoe.png',
             'factors': {'dis': 2.0, 'fine': 10.0, 'palette': 0.0},
             'rate': 0.7,
+            'strokes': False,  # the sketch's alone
         },
         'cartoon': {  # as in its own config: slowly, or the reference's own skin and background colour every head
             'image': 'miniature/references/cartoon.png',
             'factors': {'dis': 0.12, 'fstr': 4.0, 'fine': 3.0, 'palette': 0.0},
             'rate': 0.3,
+            'strokes': False,
         },
     }
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
@@ -41,7 +43,7 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.weights.fine = 1.0  # times a domain's factor
     config.phases.phase1.weights.palette = 150.0  # the sketch's alone
     config.phases.phase2.weights.palette = 300.0
-    config.phases.phase2.strokes = True  # for its hatching; the others may leave their strengths at 0
+    config.phases.phase2.strokes = True
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02
         phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles

@@ -33,8 +33,8 @@ def with_noise(tiny_generator: eg3d_jax.TriPlaneGenerator, tmp_path_factory: pyt
     return directory
 
 
-def strengths(directory: Path, adapter: Path) -> list[float]:
-    leaves = named_leaves(load_adapted(directory, adapter))
+def strengths(directory: Path, adapter: Path, domain: str | None = None) -> list[float]:
+    leaves = named_leaves(load_adapted(directory, adapter, domain=domain))
     return [float(leaves[name]) for name in sorted(STRENGTHS)]
 
 
@@ -51,6 +51,19 @@ def test_a_strength_that_is_named_itself_is_trained(with_noise: Path, tiny_value
     tiny_values['phases']['phase2']['trained'] = (sorted(STRENGTHS)[0],)
     run(read_config(tiny_values), tmp_path / 'run', quiet=True)
     assert [strength != 0 for strength in strengths(with_noise, tmp_path / 'run')] == [True, False, False, False]
+
+
+def test_of_several_domains_those_have_them_that_they_are_for(
+    with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path
+):
+    tiny_values['generator'] = str(with_noise)
+    image = tiny_values.pop('reference')['image']
+    tiny_values['references'] = {'ink': {'image': image}, 'oil': {'image': image, 'strokes': False}}
+    tiny_values['phases']['phase2']['strokes'] = True
+    run(read_config(tiny_values), tmp_path / 'run', quiet=True)
+    for domain, has_them in (('ink', True), ('oil', False)):
+        found = strengths(with_noise, tmp_path / 'run', domain)
+        assert [strength != 0 for strength in found] == [has_them] * 4
 
 
 def test_they_are_refused_where_the_noise_is_off(tiny_config: Callable[..., AdaptationConfig], tmp_path: Path):
