@@ -35,7 +35,6 @@ from adaptation.step import (
     advance_stages,
     at_step,
     encode_stages,
-    is_strength,
     last_stage,
     optimizer,
     sample_batch,
@@ -44,6 +43,7 @@ from adaptation.step import (
     without_strokes,
 )
 from eg3d_jax import TriPlaneGenerator
+from eg3d_jax.surface_noise import is_strength
 
 
 class DomainConstants(NamedTuple):

@@ -27,6 +27,7 @@ from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
 from clip_jax import ImageEncoding
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
+from eg3d_jax.surface_noise import is_strength
 
 METRICS = ('loss', *vars(LossWeights()), 'gradient_norm', 'parameter_norm')  # in the order of the log
 ADAM_B1 = 0.0  # as in GAN training: no momentum
@@ -217,11 +218,6 @@ def without_strokes(trained: Leaves, phase: Phase) -> Leaves:
         return is_strength(name) and not phase.settings.strokes and name not in phase.settings.trained
 
     return {name: jax.lax.stop_gradient(leaf) if held(name) else leaf for name, leaf in trained.items()}
-
-
-def is_strength(name: str) -> bool:
-    """Whether this leaf is a strength of G2's noise, or holds domains' parts of one."""
-    return name.startswith('superresolution.') and '.noise_strength' in name
 
 
 def last_stage(weights: LossWeights) -> int:

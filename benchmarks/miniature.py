@@ -33,7 +33,6 @@ import importlib.util
 import json
 import multiprocessing
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +50,6 @@ from skimage.metrics import structural_similarity
 
 from adaptation import load_adapted
 from adaptation.adapter import load_source
-from adaptation.config import read_config
-from adaptation.train import run
 from benchmarks.ground_truth import (
     VALIDATION,
     GroundTruth,
@@ -67,6 +64,7 @@ from benchmarks.ground_truth import (
 )
 from benchmarks.records import Row, command_line, style_table, write_records
 from benchmarks.target_domain import BATCH, Embeddings, Images, Samples, depth_change, diversity, frechet, reinhard
+from benchmarks.timed_run import timed_run
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
 from eg3d_jax.files import replacing
@@ -156,15 +154,13 @@ def config_of(job: Job, setup: Setup, reference: Path) -> dict[str, Any]:
 
 
 def adapt(job: Job, setup: Setup) -> tuple[Path, Path, float]:
-    """Adapts, unless that is done; returns the reference, the working directory and the seconds it took."""
+    """Adapts, unless that is done; returns the reference, the run's directory and the seconds it took."""
     directory = setup.directory(job)
     reference = setup.workdir / 'references' / f'{job.style}_{job.head}.png'
     if not reference.exists():
         with replacing(reference) as unfinished:
             Image.fromarray(draw(job.style, job.head)).save(unfinished, format='PNG')
-    started = time.perf_counter()
-    run(read_config(config_of(job, setup, reference)), directory, quiet=True)
-    return reference, directory, time.perf_counter() - started
+    return reference, directory, timed_run(config_of(job, setup, reference), directory)
 
 
 class Tested(NamedTuple):
@@ -242,13 +238,11 @@ def accuracy(judge: Judge, embedded: Embeddings, classes: Mapping[str, np.ndarra
 
 
 def measure(job: Job, setup: Setup) -> dict[str, Any]:
-    """Adapts, from the start, and measures one run; a record that is there already is read."""
+    """Adapts and measures one run; a record that is there already is read."""
     record = setup.directory(job) / 'record.json'
     if record.exists():
         found: dict[str, Any] = json.loads(record.read_text())
         return found
-    # A run that was broken off is not gone on with: its seconds would be those of the rest alone.
-    shutil.rmtree(setup.directory(job), ignore_errors=True)
     reference, directory, seconds = adapt(job, setup)
     seed = VALIDATION * setup.validation
     test = tested(job.style, setup.samples, seed, setup.workdir)

@@ -12,18 +12,14 @@ that settings are chosen on. Writes the table and a JSON of all numbers beside i
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adaptation import load_adapted
 from adaptation.adapter import WEIGHTS_FILE
-from adaptation.config import read_config
 from adaptation.main import load_experiment
-from adaptation.train import run
 from benchmarks.ground_truth import VALIDATION, generate
 from benchmarks.miniature import (
     ROOT,
@@ -40,6 +36,7 @@ from benchmarks.miniature import (
     tested,
 )
 from benchmarks.records import command_line, write_records
+from benchmarks.timed_run import timed_run
 from eg3d_jax.machine import machine
 
 NUMBERS = {  # the number's name -> its heading and format
@@ -53,20 +50,15 @@ NUMBERS = {  # the number's name -> its heading and format
 }
 
 
-def adapt_jointly(every: Sequence[Job], references: Mapping[str, Path], directory: Path) -> None:
-    """The joint run, unless it is done; its seconds are written beside it (a resumed run's count no interruption)."""
+def adapt_jointly(every: Sequence[Job], references: Mapping[str, Path], directory: Path) -> float:
+    """The joint run, unless it is done; the seconds it took."""
     config = load_experiment(ROOT / 'configs' / 'three_styles.py')
     for job in every:
         config.references[job.style].image = str(references[job.style])
     config.seed = every[0].seed
     config.sample_heads = 1
     config.intervals.samples = config.intervals.checkpoint = 10**6
-    clock = directory.with_suffix('.json')
-    if clock.exists() and (directory / WEIGHTS_FILE).exists():
-        return
-    started = time.perf_counter()
-    run(read_config(config), directory, quiet=True)
-    clock.write_text(json.dumps({'seconds': time.perf_counter() - started}) + '\n')
+    return timed_run(config.to_dict(), directory)
 
 
 def measure(job: Job, setup: Setup, reference: Path, adapter: Path, domain: str | None) -> dict[str, Any]:
@@ -110,26 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     alone = Setup(options.separate, options.samples, options.validation, ())
     together = Setup(options.workdir, options.samples, options.validation, ())
     done = {job.style: adapt(job, alone) for job in every}
-    records = {job.style: alone.directory(job) / 'record.json' for job in every}
-    seconds = sum(
-        json.loads(records[style].read_text())['seconds'] if records[style].exists() else took
-        for style, (_, _, took) in done.items()
-    )
     joint = options.workdir / 'joint'
-    adapt_jointly(every, {style: reference for style, (reference, _, _) in done.items()}, joint)
+    together_seconds = adapt_jointly(every, {style: reference for style, (reference, _, _) in done.items()}, joint)
     result = {
         'machine': machine(),
         'samples': options.samples,
         'validation': options.validation,
         'separate': {
-            'seconds': seconds,
+            'seconds': sum(seconds for _, _, seconds in done.values()),
             'bytes': sum((directory / WEIGHTS_FILE).stat().st_size for _, directory, _ in done.values()),
             'styles': {
                 job.style: measure(job, together, done[job.style][0], done[job.style][1], None) for job in every
             },
         },
         'joint': {
-            'seconds': json.loads(joint.with_suffix('.json').read_text())['seconds'],
+            'seconds': together_seconds,
             'bytes': (joint / WEIGHTS_FILE).stat().st_size,
             'styles': {job.style: measure(job, together, done[job.style][0], joint, job.style) for job in every},
         },

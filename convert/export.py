@@ -34,6 +34,7 @@ from convert.output import RECORD_FILE, make_parents
 from convert.safetensors_files import write_safetensors
 from convert.sources import Selection, fetch
 from eg3d_jax.files import replacing
+from eg3d_jax.surface_noise import is_strength
 
 PICKLE_ENDINGS = ('.pkl', '.pickle')
 TORCH_ENDINGS = ('.pt', '.pth')
@@ -193,11 +194,7 @@ def _has_strokes(network: Network, leaves: Mapping[str, np.ndarray]) -> bool:
     if isinstance(network, eg3d_jax.DualDiscriminator) or network.config.superresolution.noise_mode != 'surface':
         return False
     arrays = {name: np.asarray(value[...]) for name, value in eg3d_jax.weight_names(network).items()} | dict(leaves)
-    return any(
-        bool(np.any(array != 0))
-        for name, array in arrays.items()
-        if name.startswith('superresolution.') and name.endswith('.noise_strength')
-    )
+    return any(bool(np.any(array != 0)) for name, array in arrays.items() if is_strength(name))
 
 
 def _refuse_directory(names: Sequence[str], named: str | None) -> Selection:

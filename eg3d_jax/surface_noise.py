@@ -18,6 +18,11 @@ from jaxtyping import Array, Float
 STROKE = 8.0  # length of a stroke, in widths
 
 
+def is_strength(name: str) -> bool:
+    """Whether the leaf of this name (`weight_names`) is a strength of G2's noise, or holds domains' parts of one."""
+    return name.startswith('superresolution.') and '.noise_strength' in name
+
+
 def surface_noise(noise: Float[Array, 'R R'], points: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
     """The noise at points: R strokes or gaps to the side of the cube, repeated beyond it, and the same at all depths z.
 

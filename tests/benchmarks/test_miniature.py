@@ -9,7 +9,6 @@ import pytest
 from flax import nnx
 
 from adaptation.config import read_config
-from benchmarks import miniature
 from benchmarks.miniature import Job, Setup, accuracy, colour_error, config_of, flat, jobs, table, view_distance
 from miniature.judge import Judge, JudgeConfig
 from miniature.references import HEADS, VALIDATION_HEADS
@@ -38,20 +37,6 @@ def test_the_configs_are_the_shipped_ones_with_the_changes():
     assert changed.phases['phase1'].steps == 7
     assert changed.phases['phase2'].weights.dis == 0.25
     assert changed.phases['phase2'].steps == plain.phases['phase2'].steps
-
-
-def test_a_run_that_was_broken_off_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    setup, job = Setup(tmp_path, 64, False, ()), Job('sketch', 2, 1)
-    left = setup.directory(job) / 'checkpoints'
-    left.mkdir(parents=True)
-
-    def adapt(job: Job, setup: Setup) -> tuple[Path, Path, float]:
-        assert not left.exists()
-        raise InterruptedError
-
-    monkeypatch.setattr(miniature, 'adapt', adapt)
-    with pytest.raises(InterruptedError):  # it comes to adapting, from nothing
-        miniature.measure(job, setup)
 
 
 def test_view_distance_is_the_move_between_views_as_a_share_of_the_spread():
