@@ -76,6 +76,8 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         _check_tower(self)
+        if self.eos_token_id >= self.vocab_size:
+            raise ValueError(f'eos_token_id {self.eos_token_id} is not in a vocabulary of {self.vocab_size} tokens.')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,9 @@ def _open(path: Path) -> Image.Image:
         raise ImageError(f'{path}: is damaged, or not a picture of a known format.') from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f'{path}: has too many pixels, over {Image.MAX_IMAGE_PIXELS}; save it smaller.') from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damaged files
+    except PermissionError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror}).') from None
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:  # of Pillow's decoders on damaged files
         raise ImageError(f'{path}: is damaged or cut short ({str(error).rstrip(".")}).') from None
 
 

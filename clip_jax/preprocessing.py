@@ -29,7 +29,12 @@ def preprocess(images: Float[Array, 'N H W 3'], resolution: int) -> Float[Array,
 
     Returns:
       [N, R, R, 3] with CLIP's mean and standard deviation taken out.
+
+    Raises:
+      ValueError: images of another shape, or of whole numbers.
     """
+    if images.ndim != 4 or images.shape[-1] != len(MEAN) or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f'Expected images [N, H, W, 3] of floating-point numbers, got {images.dtype} {images.shape}.')
     rows, columns = _resize_and_crop(images.shape[1], images.shape[2], resolution)
     x = saturate((images + 1) / 2)
     # Pillow resizes along rows first and stores both results as bytes: the overshoot of the cubic is cut off twice.

@@ -36,7 +36,12 @@ class Tokenizer:
     """
 
     def __init__(self, backend: Backend, context_length: int):
-        """`backend` must add start and end tokens by itself, which is checked (ValueError)."""
+        """`backend` must add start and end tokens by itself, which is checked (ValueError); its own padding and
+        truncation are replaced."""
+        if context_length < 2:
+            raise ValueError(f'context_length must be at least 2, a start and an end token, got {context_length}.')
+        backend.no_padding()  # a tokenizer's file may hold padding and truncation of its own
+        backend.no_truncation()
         specials = backend.encode('').ids
         if len(specials) != 2:
             raise ValueError(f'The tokenizer must add one start and one end token to each text, but adds {specials}.')
@@ -80,8 +85,8 @@ def load_tokenizer(directory: str | Path, context_length: int | None = None) -> 
 
     Raises:
       FileNotFoundError: the directory holds no tokenizer, or no `config.json` while the context length is needed.
-      ValueError: a file is damaged, the tokenizer adds no start and end tokens, or `config.json` gives no context
-        length.
+      ValueError: a file is damaged, the tokenizer adds no start and end tokens, `config.json` gives no context length,
+        or it is below 2.
     """
     directory = Path(directory)
     if context_length is None:

@@ -136,11 +136,16 @@ class DualDiscriminator(nnx.Module):
             camera: the cameras that see them; the true ones, also where the generator is conditioned on zeros.
 
         Raises:
-            ValueError: an image of another size than the config's.
+            ValueError: an image of another size than the config's, or raw renderings or cameras that do not fit it.
         """
         side = self.config.image_resolution
         if image.shape != (image.shape[0], side, side, RGB_CHANNELS):
             raise ValueError(f'image must have shape (N, {side}, {side}, 3), got {image.shape}')
+        n = image.shape[0]
+        if image_raw.ndim != 4 or image_raw.shape != (n, image_raw.shape[1], image_raw.shape[1], RGB_CHANNELS):
+            raise ValueError(f'image_raw must have shape ({n}, h, h, 3), got {image_raw.shape}')
+        if camera.shape != (n, self.config.c_dim):
+            raise ValueError(f'camera must have shape ({n}, {self.config.c_dim}), got {camera.shape}')
         raw = jax.image.resize(image_raw, image.shape, method='linear', antialias=True)
         x = jnp.concatenate([image, raw], axis=-1)
         for resolution in self.config.block_resolutions:

@@ -84,10 +84,10 @@ class TriPlaneGenerator(nnx.Module):
         key: PRNGKeyArray | None = None,
         resolution: int | None = None,
     ) -> RenderOutput:
-        """Planes seen by cameras: (feature_image, depth, weights_sum); see `eg3d_jax.volume_rendering.render`.
+        """Planes seen by cameras: (feature_image, depth, weights_sum, points); see `eg3d_jax.volume_rendering.render`.
 
-        Without a key the samples are deterministic; with one they are jittered. Where the planes are not
-        differentiated, no gradient reaches back through the sampling.
+        Without a key the samples are deterministic; with one they are jittered. The camera is taken as a constant: it
+        gets no gradient. Where the planes are not differentiated, no gradient reaches back through the sampling.
 
         Raises:
             ValueError: planes or camera of a wrong shape, or a resolution that is no positive whole number.
@@ -134,6 +134,8 @@ class TriPlaneGenerator(nnx.Module):
         self, points: Float[Array, 'N P 3'], ws: Float[Array, 'N L D']
     ) -> tuple[Float[Array, 'N P F'], Float[Array, 'N P']]:
         """(colour features in about [0, 1], density before any activation) at world points.
+
+        Differentiable with respect to the points as well: the density's gradient points into the surface.
 
         Raises:
             ValueError: points or ws of a wrong shape.

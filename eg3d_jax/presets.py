@@ -29,7 +29,7 @@ FFHQREBALANCED512_64 = FFHQ512_64
 # Assumed: everything as FFHQ's (box_warp 1 included) but the pivot, which lies nearer to a cat's centre.
 AFHQ512_128 = dataclasses.replace(FFHQ512_128, camera=CameraConfig(pivot=(0.0, 0.0, -0.06)))
 
-# Assumed: poses uniform over the upper hemisphere, 45 degrees of view.
+# Assumed: yaw and pitch uniform over the upper hemisphere's ranges, 45 degrees of view.
 SHAPENETCARS128_64 = GeneratorConfig(
     mapping=MappingConfig(condition_on_zeros=True),
     rendering=RenderingConfig(

@@ -1,5 +1,6 @@
 """From a published pickle's constructor arguments to a `GeneratorConfig` or a `DiscriminatorConfig`."""
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from eg3d_jax.config import (
     RenderingConfig,
     SuperresolutionConfig,
 )
+from eg3d_jax.presets import PRESETS
 
 PUBLISHED_PLANE_RESOLUTION = 256  # fixed in the reference, not a constructor argument
 PUBLISHED_PLANE_CHANNELS = 32
@@ -120,19 +122,16 @@ def config_from_init_kwargs(init_kwargs: Mapping[str, Any], neural_rendering_res
             decoder=DecoderConfig(learning_rate_multiplier=float(rendering.get('decoder_lr_mul', 1))),
             rendering=_rendering(rendering, neural_rendering_resolution),
             superresolution=_superresolution(init_kwargs, rendering),
-            camera=CameraConfig(
-                radius=float(rendering.get('avg_camera_radius', CameraConfig.radius)),
-                pivot=_triple(rendering.get('avg_camera_pivot', CameraConfig.pivot)),
-            ),
         )
+        stated = init_kwargs['img_resolution']
     except KeyError as error:
         raise ValueError(f'the published constructor arguments lack {error.args[0]!r}') from error
-    if config.image_resolution != init_kwargs['img_resolution']:
+    if config.image_resolution != stated:
         raise ValueError(
-            f'img_resolution is {init_kwargs["img_resolution"]}, but {rendering["superresolution_module"]} '
+            f'img_resolution is {stated}, but {rendering["superresolution_module"]} '
             f'makes images of {config.image_resolution}'
         )
-    return config
+    return dataclasses.replace(config, camera=_camera(rendering, config.image_resolution))
 
 
 def discriminator_config_from_init_kwargs(init_kwargs: Mapping[str, Any]) -> DiscriminatorConfig:
@@ -196,8 +195,26 @@ def _require_value(name: str, value: Any, supported: Any) -> None:
         raise ValueError(f'{name} is {value!r}; this port implements {supported!r} alone')
 
 
+def _camera(rendering: Mapping[str, Any], image_resolution: int) -> CameraConfig:
+    """The cameras of the published network that has this radius, pivot and image size; of another one, FFHQ's field of
+    view and poses, with a warning: the arguments do not say these."""
+    radius = float(rendering.get('avg_camera_radius', CameraConfig.radius))
+    pivot = _triple(rendering.get('avg_camera_pivot', CameraConfig.pivot))
+    for known in PRESETS.values():
+        if (known.camera.radius, known.camera.pivot, known.image_resolution) == (radius, pivot, image_resolution):
+            return known.camera
+    if (radius, pivot) == (CameraConfig.radius, CameraConfig.pivot):
+        return CameraConfig()
+    warnings.warn(
+        f'the arguments do not say the field of view and the poses of cameras at a radius of {radius} that look at '
+        f'{pivot}: FFHQ\'s are assumed; where they are others, change them under "camera" in config.json',
+        stacklevel=4,
+    )
+    return CameraConfig(radius=radius, pivot=pivot)
+
+
 def _mapping(init_kwargs: Mapping[str, Any], rendering: Mapping[str, Any]) -> MappingConfig:
-    arguments = dict(init_kwargs.get('mapping_kwargs', {}))
+    arguments = dict(init_kwargs.get('mapping_kwargs') or {})
     num_layers = int(arguments.pop('num_layers', 8))
     if arguments:
         raise ValueError(f'mapping_kwargs {", ".join(sorted(arguments))} are not implemented by this port')

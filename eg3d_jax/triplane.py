@@ -35,8 +35,12 @@ def sample_planes(
 
     The planes span the cube of side `box_warp` around the origin. Texel centres lie half a texel inside its faces;
     beyond the outermost centres the samples fade to zero, and stay zero from half a texel outside the cube on.
-    Reverse-mode differentiable with respect to the planes; the points are taken as constants.
+    Reverse-mode differentiable; the gradient of points that are constants, as in rendering, is compiled away.
     """
+    return _sample(planes, points, box_warp)
+
+
+def _sample(planes: Array, points: Array, box_warp: float) -> Array:
     n, _, height, width, channels = planes.shape
     padded = jnp.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
     texels = padded.reshape(n, -1, channels)  # N 3 H+2 W+2 C -> N T C
@@ -69,7 +73,8 @@ def _sample_backward(box_warp: float, residuals: tuple[Array, Array], gradient: 
     )
     texels = jax.lax.platform_dependent(*arguments, cpu=partial(_in_blocks, add), default=add)
     padded = texels.reshape(n, 3, height + 2, width + 2, channels)
-    return padded[:, :, 1:-1, 1:-1], jnp.zeros_like(points)
+    (points_gradient,) = jax.vjp(lambda points: _sample(planes, points, box_warp), points)[1](gradient)
+    return padded[:, :, 1:-1, 1:-1], points_gradient
 
 
 sample_planes.defvjp(_sample_forward, _sample_backward)

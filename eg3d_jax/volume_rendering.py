@@ -81,6 +81,7 @@ def render(
 
     Reverse-mode differentiable with respect to the planes and the decoder; the camera is taken as a constant. Where the
     config's `max_points` makes it render in parts, its numbers are the same, and its gradient computes each part again.
+    It then goes through the batch image by image: to spread a batch over devices, call it under `jax.shard_map`.
     """
     resolution = config.neural_resolution if resolution is None else resolution
     origins, directions = jax.lax.stop_gradient(rays(camera, resolution))

@@ -170,6 +170,27 @@ def test_crop_of_another_form_is_refused(tmp_path, crop):
         load_image(path, crop=crop)
 
 
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        (RuntimeError('Missing or empty image item'), 'is damaged or cut short (Missing or empty image item).'),
+        (NotImplementedError('unsupported'), 'is damaged or cut short (unsupported).'),
+        (PermissionError(13, 'Permission denied'), 'cannot be read (Permission denied).'),
+    ],
+)
+def test_what_else_decoders_raise(tmp_path, monkeypatch, error, message):
+    """Of AVIF and DDS files, and of one that belongs to somebody else."""
+    path = save(Image.fromarray(gradient()), tmp_path / 'a.png')
+
+    def opened(_):
+        raise error
+
+    monkeypatch.setattr(Image, 'open', opened)
+    with pytest.raises(ImageError) as caught:
+        load_image(path)
+    assert str(caught.value) == f'{path}: {message}'
+
+
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(ImageError, match=r'nothing\.png: there is no such file'):
         load_image(tmp_path / 'nothing.png')

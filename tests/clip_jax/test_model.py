@@ -123,6 +123,11 @@ def test_names_are_the_published_ones(clip):
     assert 'visual_projection.bias' not in names
 
 
+def test_an_end_of_text_beyond_the_vocabulary_is_refused():
+    with pytest.raises(ValueError, match='eos_token_id 20 is not in a vocabulary of 20 tokens'):
+        dataclasses.replace(TINY.text, eos_token_id=20)
+
+
 @pytest.mark.parametrize(
     ('field', 'value', 'message'),
     [

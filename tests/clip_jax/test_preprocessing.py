@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import skimage.data
@@ -58,6 +59,13 @@ def test_the_file_loader_and_preprocessing_make_the_same_pixels():
     square = photograph('chelsea.png').crop((75, 0, 375, 300))
     ours = np.asarray(preprocess(jnp.asarray(image)[None], 224)[0]) * STD + MEAN
     assert np.abs(ours - pillow_pipeline(square, 224)).max() <= 2 / 255
+
+
+@pytest.mark.parametrize('images', [jnp.zeros((8, 8, 3)), jnp.zeros((1, 8, 8, 4)), jnp.zeros((1, 8, 8, 3), jnp.uint8)])
+def test_what_is_no_batch_of_images_is_refused(monkeypatch, images):
+    monkeypatch.setattr(jaxtyping.config, 'jaxtyping_disable', True)  # as where nobody checks annotations
+    with pytest.raises(ValueError, match=r'Expected images \[N, H, W, 3\] of floating-point numbers, got (float|uint)'):
+        preprocess(images, 8)
 
 
 def test_normalisation_is_clips():

@@ -56,6 +56,15 @@ def test_word_level_file(tmp_path):
     assert tokenize([]).shape == (0, 7)
 
 
+def test_a_file_with_padding_and_truncation_of_its_own(tmp_path):
+    """As transformers writes one that has padded a text; ours count."""
+    stored = word_tokenizer()
+    stored.enable_padding(length=11, pad_id=0)
+    stored.enable_truncation(max_length=3)
+    stored.save(str(tmp_path / 'tokenizer.json'))
+    assert load_tokenizer(tmp_path, context_length=5)(['a red head']).tolist() == [[6, 1, 4, 2, 7]]
+
+
 def test_byte_pair_files_equal_transformers(tmp_path):
     expected = byte_pair_files(tmp_path)(TEXTS, padding='max_length', truncation=True, max_length=16)['input_ids']
     tokenize = load_tokenizer(tmp_path, context_length=16)
@@ -109,6 +118,13 @@ def test_errors(tmp_path):
     word_tokenizer().save(str(tmp_path / 'tokenizer.json'))
     with pytest.raises(TypeError, match='list of texts'):
         load_tokenizer(tmp_path, context_length=8)('a head')
+
+
+@pytest.mark.parametrize('length', [1, 0, -1])
+def test_a_context_without_room_for_start_and_end_is_refused(tmp_path, length):
+    word_tokenizer().save(str(tmp_path / 'tokenizer.json'))
+    with pytest.raises(ValueError, match=f'context_length must be at least 2, a start and an end token, got {length}'):
+        load_tokenizer(tmp_path, length)
 
 
 def test_what_is_cut_off_is_counted(tmp_path):

@@ -86,14 +86,18 @@ class TestPublished:
         ('file', 'name'), [('eg3d_ffhq512-128', 'ffhq512_128'), ('eg3d_shapenetcars128-64', 'shapenetcars128_64')]
     )
     def test_presets_are_the_published_networks(self, file, name):
-        """All but the pose distribution, of which the constructor arguments say only radius and pivot."""
         description = json.loads((FIXTURES / f'{file}.json').read_text())
         config = GeneratorConfig.from_init_kwargs(
             description['init_kwargs'], description['neural_rendering_resolution']
         )
-        expected = preset(name)
-        assert dataclasses.replace(config, camera=expected.camera) == expected
-        assert (config.camera.radius, config.camera.pivot) == (expected.camera.radius, expected.camera.pivot)
+        assert config == preset(name)
+
+    def test_cameras_of_an_unknown_place_are_ffhqs_with_a_warning(self, published):
+        published['rendering_kwargs']['avg_camera_radius'] = 3.5
+        with pytest.warns(UserWarning, match=r'do not say the field of view .* a radius of 3\.5 that look at'):
+            config = GeneratorConfig.from_init_kwargs(published, 128)
+        camera = dataclasses.replace(preset('ffhq512_128').camera, radius=3.5)
+        assert config == dataclasses.replace(preset('ffhq512_128'), camera=camera)
 
     def test_the_256_network(self, published):
         published['img_resolution'] = 256
@@ -134,6 +138,17 @@ class TestPublished:
         del published['rendering_kwargs']['box_warp']
         with pytest.raises(ValueError, match="lack 'box_warp'"):
             GeneratorConfig.from_init_kwargs(published, 128)
+
+    def test_a_missing_image_size(self, published):
+        del published['img_resolution']
+        with pytest.raises(ValueError, match="lack 'img_resolution'"):
+            GeneratorConfig.from_init_kwargs(published, 128)
+
+    def test_mapping_arguments_of_none_are_the_defaults(self, published):
+        del published['mapping_kwargs']
+        without = GeneratorConfig.from_init_kwargs(published, 128)
+        assert GeneratorConfig.from_init_kwargs({**published, 'mapping_kwargs': None}, 128) == without
+        assert without.mapping.num_layers == 8
 
     def test_images_of_another_size(self, published):
         published['img_resolution'] = 1024

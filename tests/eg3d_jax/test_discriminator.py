@@ -71,6 +71,21 @@ def test_a_wrong_size_is_refused(small):
         small(pictures([1], 2, 8), pictures([2], 2, 8), jnp.ones((2, 25)))
 
 
+@pytest.mark.parametrize(
+    ('raw', 'cameras', 'message'),
+    [
+        ((2, 8, 8, 8), 2, r'image_raw must have shape \(2, h, h, 3\), got \(2, 8, 8, 8\)'),
+        ((1, 8, 8, 3), 2, r'image_raw must have shape \(2, h, h, 3\), got \(1, 8, 8, 3\)'),
+        ((2, 8, 4, 3), 2, r'image_raw must have shape \(2, h, h, 3\), got \(2, 8, 4, 3\)'),
+        ((8, 8, 3), 2, r'image_raw must have shape \(2, h, h, 3\), got \(8, 8, 3\)'),
+        ((2, 8, 8, 3), 1, r'camera must have shape \(2, 25\), got \(1, 25\)'),
+    ],
+)
+def test_what_does_not_fit_the_images_is_refused(unchecked_annotations, small, raw, cameras, message):
+    with pytest.raises(ValueError, match=message):
+        small(pictures([1], 2, 16), jnp.zeros(raw), jnp.ones((cameras, 25)))
+
+
 def test_checkpoint(small, tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(SMALL.to_dict()))
     arrays = {name: np.asarray(value[...]) for name, value in weight_names(small).items()}

@@ -68,6 +68,18 @@ def test_gradient_of_the_planes(planes, count):
     np.testing.assert_allclose(actual, gradient(lambda planes: dense_samples(planes, points)), atol=2e-4)
 
 
+def test_gradient_of_the_points(planes):
+    """Away from texel centres, where the slope changes."""
+    points = points_in(0.9 * BOX, 20)
+    weight = jax.random.normal(jax.random.key(5), (2, 20, 4))
+    ours, dense = (
+        jax.grad(lambda p, sample=sample: jnp.sum(sample(p) * weight))(points)
+        for sample in (lambda p: sample_planes(planes, p, BOX), lambda p: dense_samples(planes, p))
+    )
+    assert np.all(np.abs(ours) > 0)
+    np.testing.assert_allclose(ours, dense, rtol=1e-4, atol=1e-5)
+
+
 def test_decoder_ranges_and_shapes(tiny_generator):
     features = 30.0 * jax.random.normal(jax.random.key(0), (5, 7, 4))
     colours, density = tiny_generator.decoder(features)
