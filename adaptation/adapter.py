@@ -1,9 +1,11 @@
 """Adapters: an adapted generator stored as its difference from the source, a few megabytes.
 
 `adapter.safetensors` holds the adapted leaves (Tri-D and G2 for the method's own phases) in float32 under their
-published names; `adapter.json` beside it says which source they belong to, by a hash of its weights.
+published names; `adapter.json` beside it says which source they belong to, by a hash of its weights and by its config.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,14 @@ from adaptation.domains import domain_leaves, misfitting
 from adaptation.errors import AdaptationError, ConfigError
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
 from adaptation.sources import SourceError, generator_directory
-from eg3d_jax import CheckpointError, TriPlaneGenerator, load_generator
+from eg3d_jax import CheckpointError, GeneratorConfig, TriPlaneGenerator, load_generator
 from eg3d_jax.files import read_json, replacing, write_json
 
 WEIGHTS_FILE = 'adapter.safetensors'
 INFO_FILE = 'adapter.json'
 FORMAT = 1
 DOMAINS_FORMAT = 2  # of several domains: shared leaves and what each domain adds, see adaptation.domains
+FREE_SETTINGS = ('camera.', 'rendering.max_points')  # of a generator's config: others change what is drawn
 
 
 class AdapterError(AdaptationError):
@@ -201,15 +204,36 @@ def _are_names(domains: Any) -> bool:
 
 
 def _check_source(directory: Path, info: dict[str, Any], generator: TriPlaneGenerator) -> None:
-    if info['source']['hash'] == fingerprint(generator):
-        return
-    made_from, given = flatten(info['source']['config']), flatten(generator.config.to_dict())
+    """Refuses a generator of other weights, or one that draws otherwise."""
+    made_from, given = drawing_settings(info['source']['config']), drawing_settings(generator.config.to_dict())
     differing = sorted(name for name in made_from.keys() | given.keys() if made_from.get(name) != given.get(name))
     what = ', '.join(f'{name} {made_from.get(name)} there, {given.get(name)} here' for name in differing)
-    raise AdapterError(
-        f'{directory} was adapted from another generator ({what or "of the same config but other weights"}): '
-        f'an adapter fits only the source that it was made from.'
-    )
+    if info['source']['hash'] != fingerprint(generator):
+        raise AdapterError(
+            f'{directory} was adapted from another generator ({what or "of the same config but other weights"}): '
+            f'an adapter fits only the source that it was made from.'
+        )
+    if differing:
+        raise AdapterError(
+            f'{directory} was adapted from a generator of these weights but another config ({what}): '
+            f"put it back in the generator's config.json."
+        )
+
+
+def drawing_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted name, the fields of a generator's config that decide how it draws: not its cameras, which are free.
+
+    An adapter that is older than a field has its default.
+    """
+    values = flatten(GeneratorConfig().to_dict()) | flatten(config)
+    return {name: value for name, value in values.items() if not name.startswith(FREE_SETTINGS)}
+
+
+def settings_hash(config: GeneratorConfig) -> str:
+    """A hash of those fields, of which a field that has its default is none: it may be newer than the hash."""
+    default = drawing_settings({})
+    changed = {name: value for name, value in drawing_settings(config.to_dict()).items() if value != default[name]}
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
 
 
 def _read_leaves(path: Path, expected: Mapping[str, Array], domains: int) -> dict[str, Array]:
@@ -223,4 +247,6 @@ def _read_leaves(path: Path, expected: Mapping[str, Array], domains: int) -> dic
         misfits = [name for name, leaf in leaves.items() if name not in expected or expected[name].shape != leaf.shape]
     if misfits:
         raise AdapterError(f'{path} does not fit the generator: {", ".join(sorted(misfits))}.')
+    if broken := sorted(name for name, leaf in leaves.items() if not np.isfinite(leaf).all()):
+        raise AdapterError(f'{path} is damaged: {", ".join(broken)} is not finite; copy it again.')
     return {name: jnp.asarray(leaf, jnp.float32) for name, leaf in leaves.items()}

@@ -187,6 +187,25 @@ def default_config() -> config_dict.ConfigDict:
     return _to_config_dict(AdaptationConfig())
 
 
+def fill_domains(config: config_dict.ConfigDict) -> None:
+    """Gives each of the config's `references` the fields that it lacks, so that the command line can change them."""
+    domains = config.get('references')
+    if not isinstance(domains, config_dict.ConfigDict) or isinstance(domains, config_dict.FrozenConfigDict):
+        return
+    for domain in domains.values():
+        if isinstance(domain, config_dict.ConfigDict):
+            _fill(domain, _to_config_dict(DomainConfig()))
+
+
+def _fill(fields: config_dict.ConfigDict, defaults: config_dict.ConfigDict) -> None:
+    with fields.unlocked():
+        for name, value in defaults.items(preserve_field_references=True):
+            if name not in fields:
+                fields[name] = value
+            elif isinstance(value, config_dict.ConfigDict) and isinstance(fields[name], config_dict.ConfigDict):
+                _fill(fields[name], value)
+
+
 def read_config(values: Mapping[str, Any] | config_dict.ConfigDict) -> AdaptationConfig:
     """The settings as a frozen `AdaptationConfig`; absent fields take their defaults.
 

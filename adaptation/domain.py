@@ -36,6 +36,7 @@ STRIP_FILE, FILM_STEM = 'strip.png', 'film'
 DRAWN = (STRIP_FILE, *(f'{FILM_STEM}.{form}' for form in defaults.FILM_FORMATS))
 STRIP_SEEDS, FILM_SEEDS = '0-3', '0'
 MOST_SEEDS, MOST_FILM_SEEDS, MOST_COLUMNS = 64, 8, 21
+COLUMNS = 7
 FRAMES_PER_DOMAIN = 48  # two seconds: the head turns slowly
 BATCH = 4
 
@@ -72,7 +73,7 @@ def _parse(arguments: Sequence[str]) -> 'argparse.Namespace':
     add('--output', type=Path, required=True, metavar='DIR', help='new, or that of earlier strips and films')
     add('--source', metavar='S', help='the generator that was adapted (default: the one that the run names)')
     add('--seeds', metavar='N-N', help=f"of heads: '7', '0-15', '3,5,8' (strip: {STRIP_SEEDS}, film: {FILM_SEEDS})")
-    add('--columns', type=whole_in(2, MOST_COLUMNS), default=7, metavar='N', help='codes in a strip (7)')
+    add('--columns', type=whole_in(2, MOST_COLUMNS), metavar='N', help=f'codes in a strip ({COLUMNS})')
     _add_film(parser)
     flags = parser.read(arguments)
     problems = []
@@ -84,6 +85,9 @@ def _parse(arguments: Sequence[str]) -> 'argparse.Namespace':
         flags.seeds = parse_seeds(asked_for, MOST_FILM_SEEDS if film else MOST_SEEDS)
     except ValueError as error:
         problems.append(f'--seeds: {error}')
+    if flags.columns is not None and flags.strip is None:
+        problems.append('--columns: only a strip has them: give --strip, or leave them out')
+    flags.columns = flags.columns or COLUMNS
     if flags.strip is not None and len(flags.strip) != 2:
         problems.append(f'--strip: {",".join(flags.strip)!r} is no pair of domains, such as sketch,cartoon')
     if film and (len(flags.film) < 2 or len(set(flags.film)) < len(flags.film)):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import argparse
 
     from adaptation.editing import Direction, Reader
-    from eg3d_jax import TriPlaneGenerator
+    from eg3d_jax import CameraConfig, TriPlaneGenerator
 
 PROGRAM = 'python -m adaptation.edit'
 MOST_SEEDS = 64  # rows of a strip, two for each
@@ -76,7 +76,7 @@ def _edit(arguments: Sequence[str]) -> None:
     seeds = parse_seeds(flags.seeds)
 
     from adaptation.adapter import load_adapted, load_source  # only now: it imports JAX
-    from adaptation.provenance import generator_of, run_config
+    from adaptation.provenance import generator_of, run_camera, run_config
     from eg3d_jax import CheckpointError
 
     config = run_config(flags.workdir)
@@ -94,9 +94,10 @@ def _edit(arguments: Sequence[str]) -> None:
         readers = _readers(entries(clip), edits, flags)
     if flags.truncation is None:
         flags.truncation = config.truncation_psi if config else 1.0
-    directions = _directions(source, readers, edits, flags)
+    camera = run_camera(config, source.config.camera)
+    directions = _directions(source, camera, readers, edits, flags)
     for edit, direction in zip(edits, directions, strict=True):
-        path = _draw_strip(edit, direction, source, adapted, seeds, flags)
+        path = _draw_strip(edit, direction, source, adapted, camera, seeds, flags)
         print(f'{path}: {_said(edit, direction)}', flush=True)
 
 
@@ -193,7 +194,11 @@ def _readers(clips: Sequence[str], edits: Sequence[Edit], flags: 'argparse.Names
 
 
 def _directions(
-    source: 'TriPlaneGenerator', readers: tuple['Reader', ...], edits: Sequence[Edit], flags: 'argparse.Namespace'
+    source: 'TriPlaneGenerator',
+    camera: 'CameraConfig',
+    readers: tuple['Reader', ...],
+    edits: Sequence[Edit],
+    flags: 'argparse.Namespace',
 ) -> list['Direction']:
     from tqdm import tqdm
 
@@ -202,7 +207,7 @@ def _directions(
     components = [edit.component for edit in edits if edit.component is not None]
     texts = [edit.name for edit in edits if edit.component is None]
     try:
-        principal = pca_directions(source, max(components)) if components else ()
+        principal = pca_directions(source, max(components), camera=camera) if components else ()
     except ValueError as error:
         raise ConfigError([f'--edit: {error}']) from None
     try:
@@ -214,6 +219,7 @@ def _directions(
             template=flags.template,
             samples=flags.samples,
             batch_size=BATCH,
+            camera=camera,
             watch=partial(tqdm, desc='looking at heads', unit='batch', disable=not sys.stderr.isatty()),
         )
     except ValueError as error:
@@ -235,6 +241,7 @@ def _draw_strip(
     direction: 'Direction',
     source: 'TriPlaneGenerator',
     adapted: 'TriPlaneGenerator',
+    camera: 'CameraConfig',
     seeds: Sequence[int],
     flags: 'argparse.Namespace',
 ) -> Path:
@@ -247,7 +254,6 @@ def _draw_strip(
     from adaptation.step import frontal_cameras
     from adaptation.strips import compose, draw
 
-    camera = source.config.camera
     strengths = np.linspace(-edit.strength, edit.strength, flags.columns)
     z = jnp.asarray(latents(seeds, source.config.z_dim))
     rows: list[np.ndarray] = []

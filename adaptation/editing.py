@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 import clip_jax
 from adaptation.prompts import fill, text_embedding
 from adaptation.step import frontal_cameras
-from eg3d_jax import TriPlaneGenerator
+from eg3d_jax import CameraConfig, TriPlaneGenerator
 
 PCA_SAMPLES = 4096  # w vectors; the mapping alone is cheap
 TEXT_SAMPLES = 512  # pictures
@@ -74,7 +74,12 @@ def edit(
 
 
 def pca_directions(
-    generator: TriPlaneGenerator, n: int, samples: int = PCA_SAMPLES, seed: int = 0
+    generator: TriPlaneGenerator,
+    n: int,
+    samples: int = PCA_SAMPLES,
+    seed: int = 0,
+    *,
+    camera: CameraConfig | None = None,
 ) -> tuple[Direction, ...]:
     """The n directions along which w varies most, the largest first (GANSpace, arXiv 2004.02546).
 
@@ -85,6 +90,7 @@ def pca_directions(
         n: how many, at most the channels of w, and fewer than the samples.
         samples: latents that are mapped.
         seed: of the latents.
+        camera: the distribution of cameras; None: the generator's.
 
     Raises:
         ValueError: n is out of range.
@@ -92,7 +98,7 @@ def pca_directions(
     largest = min(generator.config.w_dim, samples - 1)
     if not 1 <= n <= largest:
         raise ValueError(f'there are components 1 to {largest}, got {n}')
-    found = _components(_sample_ws(generator, samples, seed), n)
+    found = _components(_sample_ws(generator, samples, seed, camera or generator.config.camera), n)
     return tuple(
         Direction(jnp.asarray(vector * deviation), float(deviation**2 / found.variance))
         for vector, deviation in zip(found.vectors, found.deviations, strict=True)
@@ -110,6 +116,7 @@ def text_directions(
     components: int = TEXT_COMPONENTS,
     seed: int = 0,
     batch_size: int = 4,
+    camera: CameraConfig | None = None,
     watch: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> tuple[Direction, ...]:
     """The directions along which the pictures become more like the texts; the module's docstring has the rule.
@@ -124,6 +131,7 @@ def text_directions(
         components: principal components of w that take part, at most as many as there are.
         seed: of the latents.
         batch_size: pictures at a time.
+        camera: the distribution of cameras; None: the generator's.
         watch: wraps the numbers of the batches, for a progress bar.
 
     Raises:
@@ -134,8 +142,9 @@ def text_directions(
         raise ValueError(f'{components} components need at least {2 * components} samples, got {samples}')
     if not (texts := tuple(texts)):
         return ()
-    ws = _sample_ws(generator, samples, seed)
-    embeddings = _embed(generator, readers, ws, batch_size, watch)
+    camera = camera or generator.config.camera
+    ws = _sample_ws(generator, samples, seed, camera)
+    embeddings = _embed(generator, readers, ws, batch_size, camera, watch)
     found = _components(ws, components)
     return tuple(_text_direction(found, readers, embeddings, template, text, neutral) for text in texts)
 
@@ -174,10 +183,10 @@ def _components(ws: Float[np.ndarray, 'N D'], count: int) -> _Components:
     return _Components((vectors * signs)[kept], deviations[kept], coordinates[:, kept], variance)
 
 
-def _sample_ws(generator: TriPlaneGenerator, samples: int, seed: int) -> Float[np.ndarray, 'N D']:
+def _sample_ws(generator: TriPlaneGenerator, samples: int, seed: int, camera: CameraConfig) -> Float[np.ndarray, 'N D']:
     """w of random latents, the mapping told the frontal camera, without truncation."""
     z = jax.random.normal(jax.random.key(seed), (samples, generator.config.z_dim))
-    conditioning = frontal_cameras(MAPPING_BATCH, generator.config.camera)
+    conditioning = frontal_cameras(MAPPING_BATCH, camera)
     parts = []
     for start in range(0, samples, MAPPING_BATCH):
         rows = np.minimum(np.arange(start, start + MAPPING_BATCH), samples - 1)  # one program serves all
@@ -190,10 +199,11 @@ def _embed(
     readers: Sequence[Reader],
     ws: Float[np.ndarray, 'N D'],
     batch_size: int,
+    camera: CameraConfig,
     watch: Callable[[Iterable[int]], Iterable[int]],
 ) -> list[Float[np.ndarray, 'N E']]:
     """What each encoder sees in the frontal pictures."""
-    cameras = frontal_cameras(batch_size, generator.config.camera)
+    cameras = frontal_cameras(batch_size, camera)
     clips = tuple(reader.clip for reader in readers)
     parts = []
     for start in watch(range(0, len(ws), batch_size)):

@@ -9,9 +9,9 @@ refused, 130 interrupted.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from adaptation.commands import DOMAIN_HELP, domain_weights, number_in, whole_in
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
@@ -20,6 +20,15 @@ from adaptation.generation.seeds import FORMS, parse_seeds
 
 PROGRAM = 'python -m adaptation.generate'
 ON = argparse.BooleanOptionalAction
+ABSENT = argparse.SUPPRESS  # as the default of the flags below: those that were not given can be told
+PICTURES = {'views': defaults.VIEWS, 'depth': False}
+MESHES = {
+    'mesh_resolution': None,
+    'mesh_level': defaults.LEVEL,
+    'mesh_crop': defaults.CROP,
+    'mesh_texture': defaults.TEXTURE,
+    'mesh_raw': False,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +76,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError([f'--output: {in_the_way} is a file: give a directory'])
     if not (options.pictures or options.video or options.mesh):
         raise ConfigError(['--no-pictures: nothing is left to make: ask for --video or --mesh'])
+    _fill(options, PICTURES, 'it is of pictures: leave out --no-pictures' if not options.pictures else '')
+    _fill(options, MESHES, 'it is of meshes: give --mesh as well' if not options.mesh else '')
     return options
+
+
+def _fill(options: argparse.Namespace, values: Mapping[str, Any], refusal: str) -> None:
+    """Gives flags that are absent these values; refuses the others, where there is a refusal."""
+    for name, value in values.items():
+        if not hasattr(options, name):
+            setattr(options, name, value)
+        elif refusal:
+            raise ConfigError([f'--{name.replace("_", "-")}: {refusal}'])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group('pictures').add_argument
     add('--pictures', action=ON, default=True, help='grids and single pictures')
-    add('--views', type=whole_in(1, defaults.MOST_VIEWS), default=defaults.VIEWS, metavar='N', help='of each head')
+    add('--views', type=whole_in(1, defaults.MOST_VIEWS), default=ABSENT, metavar='N', help='of each head')
     add(
         '--yaw',
         type=number_in(0.0, defaults.LARGEST_YAW),
@@ -121,7 +141,12 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         metavar='RADIANS',
         help='how far above the usual height they look from',
     )
-    add('--depth', action='store_true', help='depth maps: 16-bit with their scale in the metadata, and to look at')
+    add(
+        '--depth',
+        action='store_true',
+        default=ABSENT,
+        help='depth maps: 16-bit with their scale in the metadata, and to look at',
+    )
 
 
 def _add_films(parser: argparse.ArgumentParser) -> None:
@@ -151,33 +176,35 @@ def _add_meshes(parser: argparse.ArgumentParser) -> None:
     add(
         '--mesh-resolution',
         type=whole_in(defaults.SMALLEST_GRID, defaults.LARGEST_GRID),
+        default=ABSENT,
         metavar='N',
         help='grid points of a side (two a texel of the planes, at most 256)',
     )
     add(
         '--mesh-level',
         type=number_in(1e-3, 1e6),
-        default=defaults.LEVEL,
+        default=ABSENT,
         metavar='DENSITY',
         help=f'of the surface, in 1 / world unit ({defaults.LEVEL:g})',
     )
     add(
         '--mesh-crop',
         type=number_in(0.05, defaults.LARGEST_CROP),
-        default=defaults.CROP,
+        default=ABSENT,
         metavar='X',
         help=f"radius of the sphere that holds the head, in halves of the box's side ({defaults.CROP:g})",
     )
     add(
         '--mesh-texture',
         type=_texture,
-        default=defaults.TEXTURE,
+        default=ABSENT,
         metavar='N',
         help=f"texels of the .glb's texture ({defaults.TEXTURE}); 0: vertex colours instead",
     )
     add(
         '--mesh-raw',
         action='store_true',
+        default=ABSENT,
         help="the generator's density also where no training camera looked, instead of a smooth back",
     )
 

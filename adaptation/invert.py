@@ -7,7 +7,7 @@ No pose file is needed: yaw and pitch are found together with the latent, and wi
 shifted and zoomed against the generator's own. Stages: a first guess of the view; one point in w; one for each
 layer (W+); and pivotal tuning of the backbone, which no adapter changes. Writes `inversion.safetensors` (w vectors,
 camera, tuned leaves), `inversion.json` (how near the reconstruction is), `reconstruction.png` and `views.png`. Ctrl-C
-saves; the same command goes on.
+saves; the same command goes on, and another photograph or other flags of the fit are refused there.
 
 Without --workdir, the generator alone is used: --generator, or the miniature. Exit codes: 0 finished, 1 failed,
 2 flags refused, 130 interrupted.
@@ -66,7 +66,7 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
     add('--pitch', type=finite_number, metavar='RADIANS')
     add('--no-align', dest='align', action='store_false', help='the crop lies as those of the training pictures do')
     add('--scale', type=finite_number, default=1.0, metavar='X', help='of the number of steps')
-    add('--strength', type=finite_number, default=1.0, metavar='X', help='of the adaptation, 0 to 1.5')
+    add('--strength', type=finite_number, metavar='X', help='of the adaptation, 0 to 1.5 (1)')
     add('--views', type=int, default=5, metavar='N', help='of the head')
     add('--turn', type=finite_number, default=0.5, metavar='RADIANS', help='of the views to either side')
     add('--video', action='store_true', help='a turntable as well (MP4)')
@@ -78,6 +78,9 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
         problems.append(f'--views: expected 1 to {MOST_VIEWS}, got {flags.views}')
     if not 0 < flags.scale <= 100:
         problems.append(f'--scale: expected a number above 0, at most 100, got {flags.scale:g}')
+    if flags.strength is not None and flags.workdir is None:
+        problems.append('--strength: only an adapted generator has one: give --workdir as well')
+    flags.strength = 1.0 if flags.strength is None else flags.strength
     if not 0 <= flags.strength <= 1.5:
         problems.append(f'--strength: expected 0 to 1.5, got {flags.strength:g}')
     if not 0 <= flags.turn < math.pi:

@@ -1,9 +1,13 @@
 """What a run tells: a line of JSON and a TensorBoard event for each logged step, a progress bar for whoever watches."""
 
 import json
+import time
+from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import image, scalar
 
 from adaptation.errors import AdaptationError
 from adaptation.progress import ProgressBar
@@ -19,31 +23,39 @@ class RunLog:
 
     Raises:
         AdaptationError: the `metrics.jsonl` of an earlier part of the run is no text.
+        OSError: by any method: the disk is full, or the like.
     """
 
     def __init__(self, workdir: Workdir, step: int):
         _drop_after(workdir, step)
         self._lines = workdir.metrics.open('a', encoding='utf-8')
-        self._events = SummaryWriter(str(workdir.tensorboard), purge_step=step + 1)
+        # No SummaryWriter: it writes in a thread, which a full disk ends unheard, and then waits for that for ever.
+        workdir.tensorboard.mkdir(exist_ok=True)
+        self._events = EventsWriter(str(workdir.tensorboard / 'events'))
+        start = SessionLog(status=SessionLog.START)  # TensorBoard forgets what an earlier part logged from here on
+        self._add(step + 1, session_log=start)
 
     def __enter__(self) -> 'RunLog':
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._events.close()
-        self._lines.close()
+        with self._lines:  # closed even where the events cannot be
+            self._events.close()
 
     def scalars(self, step: int, phase: str, values: dict[str, float]) -> None:
         """Logs numbers after this many steps."""
         self._lines.write(json.dumps({'step': step, 'phase': phase, **values}) + '\n')
         self._lines.flush()
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._add(step, summary=scalar(name, value))
 
     def picture(self, step: int, picture: np.ndarray) -> None:
         """Logs a [rows, columns, 3] uint8 picture."""
-        self._events.add_image('samples', picture, step, dataformats='HWC')
+        self._add(step, summary=image('samples', picture, dataformats='HWC'))
         self._events.flush()
+
+    def _add(self, step: int, **content: Any) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
 class TrainingProgress(ProgressBar):

@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_dict, config_flags
 
-from adaptation.config import AdaptationConfig, no_such_field, read_config
+from adaptation.config import AdaptationConfig, fill_domains, no_such_field, read_config
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 
 PROGRAM = 'python -m adaptation.main'
@@ -89,7 +89,7 @@ def _take_config_file(arguments: Sequence[str]) -> tuple[Path, list[str]]:
 
 
 def load_experiment(file: Path) -> config_dict.ConfigDict:
-    """What the file's `get_config()` returns.
+    """What the file's `get_config()` returns, each of its domains with all fields.
 
     Raises:
         ConfigError: it raises, or returns something else; says in which line.
@@ -105,6 +105,7 @@ def load_experiment(file: Path) -> config_dict.ConfigDict:
         raise ConfigError([f'{file}: has no function get_config'])
     if not isinstance(config, config_dict.ConfigDict):
         raise ConfigError([f'{file}: get_config returns {type(config).__name__}, expected a ConfigDict'])
+    fill_domains(config)
     return config
 
 

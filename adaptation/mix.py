@@ -5,7 +5,7 @@
 
 The output is an adapter like any other: its adapter.json says what it was mixed from. Of an adapter that holds several
 domains, --domain says which. --preview draws preview.png: heads of the source, of each adapter and of the mix. The
-source is the generator that the first adapter's run names. Exit codes: 0 finished, 1 failed, 2 flags refused,
+source and the cameras are those of the first adapter's run. Exit codes: 0 finished, 1 failed, 2 flags refused,
 130 interrupted.
 """
 
@@ -68,14 +68,14 @@ def _preview(adapters: Sequence[str], weights: Sequence[float], flags: 'argparse
 
     from adaptation.adapter import adapter_directory, load_adapted, load_source
     from adaptation.mixing import PREVIEW_FILE, chosen_domains
-    from adaptation.provenance import generator_of
+    from adaptation.provenance import generator_of, run_camera, run_config
     from adaptation.samples import save_picture
     from adaptation.step import frontal_cameras
     from adaptation.strips import compose, draw
 
     output = flags.output
     generator = load_source(flags.source or generator_of(adapters[0]))
-    camera = generator.config.camera
+    camera = run_camera(run_config(adapters[0]), generator.config.camera)
     z = jax.random.normal(jax.random.key(0), (PREVIEW_HEADS, generator.config.z_dim))
     columns = [('source', generator)]
     for index, (adapter, domain) in enumerate(zip(adapters, chosen_domains(adapters, flags.domain), strict=True), 1):

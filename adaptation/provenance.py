@@ -1,5 +1,6 @@
 """Where an adapter comes from: the run that made it, or the mix."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from adaptation.adapter import INFO_FILE, AdapterError, adapter_directory
 from adaptation.config import AdaptationConfig, read_config
 from adaptation.errors import ConfigError
 from adaptation.workdir import Workdir
+from eg3d_jax import CameraConfig
 from eg3d_jax.files import read_json
 
 
@@ -26,8 +28,18 @@ def run_config(adapter: str | Path) -> AdaptationConfig | None:
         raise AdapterError(f'{path} is damaged, or of a newer version ({reason}): copy the run again.') from None
 
 
-def generator_of(adapter: str | Path) -> str:
+def run_camera(config: AdaptationConfig | None, own: CameraConfig) -> CameraConfig:
+    """The generator's own cameras, with what a run changes of them; None: no run."""
+    given = {} if config is None else {name: value for name, value in vars(config.camera).items() if value is not None}
+    return replace(own, **given)
+
+
+def generator_of(adapter: str | Path, flag: str = '--source') -> str:
     """What the generator that an adapter belongs to is called, as in `config.generator`.
+
+    Args:
+        adapter: a run, a mix, or what was taken out of several domains.
+        flag: by which it can be named instead.
 
     Raises:
         AdapterError: there is no adapter, nothing beside it says so, or the config there is damaged.
@@ -37,7 +49,7 @@ def generator_of(adapter: str | Path) -> str:
     directory = adapter_directory(adapter)
     info = adapter_info(directory)
     if not isinstance(info.get('generator'), str):
-        raise AdapterError(f'{directory} does not say which generator it was made from: name it with --source.')
+        raise AdapterError(f'{directory} does not say which generator it was made from: name it with {flag}.')
     return info['generator']
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
+from adaptation.generation.defaults import LARGEST_SEED
 from eg3d_jax.files import replacing
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ EVALUATE = 'python -m adaptation.evaluate'
 EVALUATION = 'evaluation'  # the directory of it in a run's
 OUTPUT = 'report.html'
 HEADS, MOST_HEADS = 12, 64  # in each grid
-LARGEST_SEED = 2**31  # exclusive
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument('--seed', type=int, default=0, help='of the heads that are drawn')
     parser.add_argument('--heads', type=int, default=HEADS, help=f'in each grid (default: {HEADS})')
     options = Options(**vars(parser.parse_args(list(arguments))))
-    if not 0 <= options.seed < LARGEST_SEED:
-        raise ConfigError([f'--seed: expected a number from 0 to {LARGEST_SEED - 1}, got {options.seed}.'])
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise ConfigError([f'--seed: expected a number from 0 to {LARGEST_SEED}, got {options.seed}.'])
     if not 1 <= options.heads <= MOST_HEADS:
         raise ConfigError([f'--heads: expected a number from 1 to {MOST_HEADS}, got {options.heads}.'])
     if options.output is not None and options.output.is_dir():

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PRNGKeyArray
 
-from adaptation.adapter import WEIGHTS_FILE, save_adapter
+from adaptation.adapter import WEIGHTS_FILE, save_adapter, settings_hash
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig
 from adaptation.domain_step import DomainConstants, DomainStep, domain_constants, make_domain_step
@@ -28,10 +28,8 @@ from adaptation.phases import Phase, phase_at, plan
 from adaptation.reach import no_effect, refuse_phases_without_effect, refuse_strokes_without_noise
 from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, stacked, target_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
-from adaptation.workdir import Workdir
-
-# Which random numbers a key is for: folded into the run's seed.
-TRAINING, SOURCE_SAMPLES, SAMPLE_HEADS, DOMAINS = range(4)
+from adaptation.streams import DOMAINS, SAMPLE_HEADS, SOURCE_SAMPLES, TRAINING
+from adaptation.workdir import GENERATOR_SETTINGS, Workdir
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,8 @@ def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -
     refuse_phases_without_effect(phases, inputs.generator)
     refuse_strokes_without_noise(phases, inputs.generator)
     with this.workdir.lock(), StopRequest() as stop:
-        this.workdir.claim(config, inputs.hashes)
+        settings = settings_hash(inputs.generator.config)
+        this.workdir.claim(config, {**inputs.hashes, GENERATOR_SETTINGS: settings})
         return _resume(this, parameters, stop, quiet)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from adaptation.commands import Parser, entries, run_command
 from adaptation.errors import AdaptationError, ConfigError
+from adaptation.generation.defaults import LARGEST_SEED
 
 if TYPE_CHECKING:
     import argparse
@@ -53,8 +54,8 @@ def read_flags(argv: Sequence[str]) -> 'argparse.Namespace':
     flags.adapters = [Path(name) for name in flags.adapters]
     runs = [*([] if flags.workdir is None else [flags.workdir]), *flags.adapters]
     problems = [f'there is no directory {run}: give that of a run' for run in runs if not run.is_dir()]
-    if flags.seed < 0:
-        problems.append(f'--seed: expected a number from 0, got {flags.seed}')
+    if not 0 <= flags.seed <= LARGEST_SEED:
+        problems.append(f'--seed: expected a number from 0 to {LARGEST_SEED}, got {flags.seed}')
     if flags.port is not None and not 1 <= flags.port <= 65535:
         problems.append(f'--port: expected 1 to 65535, got {flags.port}')
     elif flags.port is not None and not _free(flags.host, flags.port):

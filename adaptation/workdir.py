@@ -16,6 +16,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+GENERATOR_SETTINGS = 'generator.settings'  # a hash beside that of the weights, which older runs have not written
+
 # What may differ when a run is resumed: these change no number, or name files whose contents are compared instead.
 FREE_FIELDS = (
     'generator',
@@ -95,6 +97,10 @@ class Workdir:
     def claim(self, config: AdaptationConfig, hashes: dict[str, str]) -> None:
         """Makes the directory this run's own, or checks that it is.
 
+        Args:
+            config: the run's settings.
+            hashes: of its inputs, by the config field that names each, and by GENERATOR_SETTINGS.
+
         Raises:
             ConfigError: it belongs to a run of another config or of other inputs (names each field that differs), or to
                 something else than a run.
@@ -130,12 +136,15 @@ class Workdir:
             for name in sorted(before.keys() | now.keys())
             if not _is_free(name) and before.get(name) != now.get(name)
         ]
-        problems += [
-            f'config.{name}: what it names has changed since the run began'
-            for name, value in hashes.items()
-            if hashes_before.get(name) != value
-        ]
-        return problems
+        if GENERATOR_SETTINGS in hashes:
+            hashes_before.setdefault(GENERATOR_SETTINGS, hashes[GENERATOR_SETTINGS])
+        return problems + [_changed(name) for name, value in hashes.items() if hashes_before.get(name) != value]
+
+
+def _changed(name: str) -> str:
+    if name == GENERATOR_SETTINGS:
+        return 'config.generator: the config.json of what it names has changed since the run began'
+    return f'config.{name}: what it names has changed since the run began'
 
 
 def _is_free(name: str) -> bool:

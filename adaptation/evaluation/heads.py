@@ -13,9 +13,8 @@ from jaxtyping import Array, Float, Int
 from adaptation.evaluation.features import as_stored
 from adaptation.evaluation.multiview import View
 from adaptation.step import frontal_cameras
+from adaptation.streams import EVALUATION
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
-
-EVALUATION = 3  # folded into the seed; training folds in others
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import math
 TRUNCATION = 0.7
 STRONGEST = 1.5  # times the way from source to adapted weights
 
+LARGEST_SEED = 2**31 - 1  # of reports and of the viewer; other commands take any below 2^32
+
 VIEWS = 3
 MOST_VIEWS = 100
 YAW = 0.4  # radians: how far pictures and films turn to either side

@@ -9,28 +9,31 @@ from typing import Any
 import numpy as np
 
 import clip_jax
-from adaptation.config import MINIATURE, read_config
-from adaptation.errors import AdaptationError, ConfigError
+from adaptation.config import MINIATURE
+from adaptation.errors import ConfigError
 from adaptation.generation.defaults import FPS, TURNTABLE_FRAMES
 from adaptation.generation.film_files import check_encoder
-from adaptation.generation.subjects import SOURCE, Subject, load_subjects
+from adaptation.generation.subjects import SOURCE, Subject, load_subjects, source_name
 from adaptation.inputs import encoder_directories
 from adaptation.interrupts import StopRequest
 from adaptation.inversion.photos import Photo, load_photo
 from adaptation.inversion.pictures import as_photographed, save_film, save_side_by_side, save_views
-from adaptation.inversion.results import Inversion, load_inversion, save_inversion
+from adaptation.inversion.results import Inversion, InversionError, load_inversion, save_inversion
 from adaptation.inversion.run import Request, invert
-from adaptation.workdir import Workdir
+from adaptation.provenance import run_config
 from eg3d_jax.files import read_json, write_json
 
 RESULT, NUMBERS = 'inversion.safetensors', 'inversion.json'
 FILM_FORMAT = 'mp4'
+ASKED = ('space', 'yaw', 'pitch', 'align', 'scale', 'clip')  # flags that a fit depends on, beside the photograph
+FLAGS = {'photo': '--image', 'crop': '--crop', **{name: f'--{name}' for name in ASKED}, 'align': '--no-align'}
 
 
 def run(flags: argparse.Namespace) -> None:
     """Fits, unless that is done, and draws.
 
     Raises:
+        ConfigError: the output holds the inversion of another photograph, or with other flags.
         AdaptationError: the photograph, the run or the generator cannot be used, or no head is found.
     """
     if flags.video:
@@ -52,14 +55,17 @@ def run(flags: argparse.Namespace) -> None:
 
 def _told(flags: argparse.Namespace, photo: Photo) -> dict[str, Any]:
     """What the fit depends on, as it is written beside it."""
-    names = ('space', 'yaw', 'pitch', 'align', 'scale', 'clip')
-    asked = {name: getattr(flags, name) for name in names}
+    asked = {name: getattr(flags, name) for name in ASKED}
     crop = None if photo.crop is None else list(photo.crop)
     return {'image': str(flags.image), 'photo': photo.hash, 'crop': crop, 'face_detected': photo.face, **asked}
 
 
 def _finished(output: Path, told: Mapping[str, Any], source: Subject) -> Inversion | None:
-    """The inversion that is there already, if it is of the same photograph, flags and generator."""
+    """The inversion that is there already, of the same photograph, flags and generator.
+
+    Raises:
+        ConfigError: one of something else is.
+    """
     path = output / NUMBERS
     if not path.exists() or not (output / RESULT).exists():
         return None
@@ -67,12 +73,17 @@ def _finished(output: Path, told: Mapping[str, Any], source: Subject) -> Inversi
         written = read_json(path)
     except ValueError:
         return None
-    if not isinstance(written, dict) or any(written.get(name) != value for name, value in told.items()):
+    if not isinstance(written, dict):
         return None
+    instead = f'delete {path}, or give another --output'
+    problems = [flag for name, flag in FLAGS.items() if written.get(name) != told[name]]
+    if problems:
+        wrong = f'--output: {output} holds an inversion with another {", ".join(problems)}'
+        raise ConfigError([f'{wrong}: give the same again, {instead}'])
     try:
         return load_inversion(output / RESULT, source.generator)
-    except AdaptationError:
-        return None
+    except InversionError as error:
+        raise ConfigError([f'--output: {str(error).removesuffix(".")}; {instead}']) from None
 
 
 def _fit(flags: argparse.Namespace, photo: Photo, source: Subject) -> Inversion:
@@ -102,11 +113,10 @@ def _encoders(flags: argparse.Namespace) -> tuple[tuple[clip_jax.Clip, ...], tup
     """The encoders that are named, those of the run, or the miniature's for the miniature."""
     named: str | None = flags.clip
     layers: tuple[int, ...] = ()
-    settings = None if flags.workdir is None else Workdir(flags.workdir).config
-    if named is None and settings is not None and settings.exists():
-        config = read_config(read_json(settings))
+    config = None if flags.workdir is None else run_config(flags.workdir)
+    if named is None and config is not None:
         named, layers = config.clip, config.clip_layers
-    if named is None and flags.generator in (None, MINIATURE):
+    if named is None and source_name(flags.workdir, flags.generator) == MINIATURE:
         named = MINIATURE
     if not named:
         print('colours alone are compared: name encoders by --clip for better likeness')

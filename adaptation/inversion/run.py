@@ -5,7 +5,8 @@ S side of an image.
 
 import hashlib
 import json
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 from skimage.metrics import structural_similarity
 
 import clip_jax
-from adaptation.errors import AdaptationError, Interrupted
+from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.inversion import fitting, poses
 from adaptation.inversion.fitting import SPACES, STAGES, Fit, Subject
 from adaptation.inversion.latents import w_basis
@@ -83,6 +84,7 @@ def invert(
 
     Raises:
         ValueError: a photo of another resolution.
+        ConfigError: the directory holds a fit of something else that was stopped.
         AdaptationError: no head is found in the photograph, or a number is not finite.
         Interrupted: `stopped` said yes; the state is kept.
     """
@@ -123,16 +125,18 @@ class _Run:
         self.tried: dict[poses.Offset, float] = {}  # starts, and the losses that they led to
         last = 1 + SPACES.index(request.space)
         self.stages = [_scaled(stage, request.scale) for stage in STAGES[: last + 1]]
-        told = (photo.tobytes(), fingerprint(generator).encode(), repr((request, camera, layers)).encode())
+        marks = [fingerprint(network) for network in (generator, *encoders)]
+        told = (photo.tobytes(), repr(marks).encode(), repr((request, camera, layers)).encode())
         self.key = hashlib.sha256(b'|'.join(told)).hexdigest()
 
     def go(self) -> Inversion:
+        stored = self._stored()
         with ProgressBar(0, 'step', 'view') as bar:
             self.bar = bar
             self.expected = self._expect()
             first, *later = (stage.steps for stage in self.stages)
             bar.expect(poses.starts(self.expected) * first + sum(later))
-            fit = self._restored()
+            fit = None if stored is None else self._restored(stored)
             bar.advance(len(self.tried) * first)
             if fit is None or len(self.tried) < poses.starts(self.expected):
                 fit = self._start(fit)
@@ -243,22 +247,33 @@ class _Run:
         with replacing(self.directory / STATE_FILE) as path, path.open('wb') as file:
             np.savez(file, told=json.dumps(told), pose=fit.pose, **arrays)
 
-    def _restored(self) -> Fit | None:
-        """The state of a fit that was stopped, if it was of the same photograph, generator and request."""
+    def _stored(self) -> Mapping[str, Any] | None:
+        """What a fit that was stopped has left in the directory; refuses that of anything else."""
         path = None if self.directory is None else self.directory / STATE_FILE
         if path is None or not path.exists():
             return None
+        try:
+            with path.open('rb') as file, np.load(file) as arrays:
+                stored = {name: arrays[name] for name in arrays.files}
+            stored['told'] = json.loads(str(stored['told']))
+            same = stored['told']['key'] == self.key
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise AdaptationError(f'{path} is damaged ({error}): remove it to begin anew.') from None
+        if not same:
+            raise ConfigError(
+                [
+                    f'--output: {self.directory} holds an unfinished inversion of another photograph, or with other '
+                    f'networks or flags: give the same again, delete {path}, or give another --output'
+                ]
+            )
+        return stored
+
+    def _restored(self, stored: Mapping[str, Any]) -> Fit | None:
+        """The state of the fit that was stopped; None: no start was tried to its end."""
         fit = fitting.initial(self.subject, self.expected.pose)
         leaves, structure = jax.tree.flatten((fit.variables, fit.optimizer))
-        try:
-            with np.load(path) as stored:
-                told = json.loads(str(stored['told']))
-                if told['key'] != self.key:
-                    return None
-                kept = [jnp.asarray(stored[f'leaf{index}']) for index in range(len(leaves))]
-                fit.pose = stored['pose']
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise AdaptationError(f'{path} is damaged ({error}): remove it to begin anew.') from None
+        kept = [jnp.asarray(stored[f'leaf{index}']) for index in range(len(leaves))]
+        told, fit.pose = stored['told'], stored['pose']
         fit.variables, fit.optimizer = jax.tree.unflatten(structure, kept)
         fit.stage, fit.step, self.numbers = told['stage'], told['step'], told['numbers']
         self.tried = {tuple(offset): loss for offset, loss in told['tried']}

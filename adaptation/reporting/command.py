@@ -38,6 +38,8 @@ def reproduce(config: AdaptationConfig, workdir: Path) -> Reproduction:
         config: the run's settings.
         workdir: the run's directory; the new one is to have another name.
     """
+    if workdir.name in ('', '..'):  # of '.' and the like, whose name is not in the path
+        workdir = workdir.resolve()
     again = f'--workdir={workdir.with_name(workdir.name + "_again")}'
     candidates = [flags for file in sorted(CONFIGS.glob('*.py')) if (flags := _changes(file, config)) is not None]
     for flags in sorted(candidates, key=len):

@@ -12,13 +12,12 @@ import numpy as np
 import viser
 from PIL import Image, PngImagePlugin
 
-from adaptation.generation.defaults import LARGEST_PITCH, STRONGEST
+from adaptation.generation.defaults import LARGEST_PITCH, LARGEST_SEED, STRONGEST
 from adaptation.generation.pictures import SOFTWARE, Description, program
 from adaptation.viewing.drawing import Drawing, View, angles
 from adaptation.viewing.loop import Loop
 
 PAPER = 243  # grey around the picture
-LARGEST_SEED = 2**31 - 1
 NEAREST, FARTHEST = 4.0, 0.5  # zoom
 QUALITY = 90  # of the JPEGs that are sent
 TITLE = '3D-Adapter'

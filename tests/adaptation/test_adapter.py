@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import adaptation
 import eg3d_jax
-from adaptation.adapter import AdapterError, load_adapted, save_adapter
+from adaptation.adapter import AdapterError, load_adapted, save_adapter, settings_hash
 from adaptation.leaves import fingerprint, matching, named_leaves, with_leaves
 
 Generator = eg3d_jax.TriPlaneGenerator
@@ -73,6 +76,56 @@ def test_refuses_another_generator_and_says_what_differs(adapter: Path, tiny_gen
     info['source']['hash'] = 'another'
     (adapter / 'adapter.json').write_text(json.dumps(info))
     with pytest.raises(AdapterError, match='w_dim 512 there, 12 here'):
+        load_adapted(tiny_generator, adapter)
+
+
+def changed(generator: Generator, **groups: dict[str, Any]) -> Generator:
+    """A generator of the same weights whose config differs in these fields."""
+    config = generator.config
+    changes = {group: replace(getattr(config, group), **fields) for group, fields in groups.items()}
+    other = eg3d_jax.TriPlaneGenerator(replace(config, **changes), rngs=nnx.Rngs(0))
+    nnx.update(other, nnx.state(generator))
+    return other
+
+
+def test_refuses_the_same_weights_with_another_config(adapter: Path, tiny_generator: Generator):
+    other = changed(tiny_generator, superresolution={'noise_mode': 'surface'}, rendering={'ray_end': 3.0})
+    assert fingerprint(other) == fingerprint(tiny_generator)
+    differing = r'rendering\.ray_end 3\.3 there, 3\.0 here, superresolution\.noise_mode none there, surface here'
+    with pytest.raises(AdapterError, match=rf"\({differing}\): put it back in the generator's config\.json"):
+        load_adapted(other, adapter)
+
+
+def test_cameras_and_chunks_are_free(adapter: Path, tiny_generator: Generator):
+    load_adapted(changed(tiny_generator, camera={'radius': 2.8}, rendering={'max_points': 999}), adapter)
+
+
+def test_an_adapter_that_is_older_than_a_field_has_its_default(adapter: Path, tiny_generator: Generator):
+    info = json.loads((adapter / 'adapter.json').read_text())
+    del info['source']['config']['superresolution']['noise_mode']
+    (adapter / 'adapter.json').write_text(json.dumps(info))
+    load_adapted(tiny_generator, adapter)
+    with pytest.raises(AdapterError, match='noise_mode none there, surface here'):
+        load_adapted(changed(tiny_generator, superresolution={'noise_mode': 'surface'}), adapter)
+
+
+def test_settings_have_one_hash_for_all_cameras(tiny_generator: Generator):
+    hashes = {
+        settings_hash(each.config)
+        for each in (tiny_generator, changed(tiny_generator, camera={'radius': 2.8}, rendering={'max_points': 999}))
+    }
+    assert hashes == {settings_hash(tiny_generator.config)}
+    assert settings_hash(changed(tiny_generator, rendering={'depth_resolution': 7}).config) not in hashes
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_refuses_what_is_not_finite(
+    value: float, adapter: Path, adapted: dict[str, jnp.ndarray], tiny_generator: Generator
+):
+    name = 'decoder.net.0.bias'
+    spoilt = {**adapted, name: adapted[name].at[1].set(value)}
+    save_adapter(adapter, tiny_generator, spoilt, fingerprint(tiny_generator), {})
+    with pytest.raises(AdapterError, match=rf'adapter\.safetensors is damaged: {name} is not finite; copy it again'):
         load_adapted(tiny_generator, adapter)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import eg3d_jax
 from adaptation.config import POSE_DISTRIBUTIONS, CameraOverrides, default_config, flatten, read_config
 from adaptation.errors import ConfigError
-from adaptation.main import main, parse
+from adaptation.main import load_experiment, main, parse
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SKETCH = f'--config={CONFIGS / "sketch.py"}'
+STYLES = f'--config={CONFIGS / "three_styles.py"}'
 
 
 def defaults(**changes: Any) -> dict[str, Any]:
@@ -209,6 +211,32 @@ class TestCommandLine:
         assert [line.partition(':')[0] for line in error.splitlines()] == ['error', 'config.clip']
         config, _ = parse([file, '--config.generator=g', '--config.clip=a,b'])
         assert len(config.prompt_templates) > 10
+
+    @pytest.mark.parametrize('flag', ['rate=0.5', 'strokes=False', 'crop=(0, 0, 64, 64)', 'factors.palette=0.5'])
+    def test_every_field_of_a_domain_can_be_changed(self, flag: str):
+        before = flatten(parse([STYLES])[0].to_dict())
+        after = flatten(parse([STYLES, f'--config.references.sketch.{flag}'])[0].to_dict())
+        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        assert changed == {f'references.sketch.{flag.partition("=")[0]}'}
+
+    def test_domains_are_filled_with_what_they_mean(self, capsys: pytest.CaptureFixture[str]):
+        written = runpy.run_path(str(CONFIGS / 'three_styles.py'))['get_config']()
+        filled = load_experiment(CONFIGS / 'three_styles.py')
+        assert filled.to_dict() == read_config(written).to_dict()
+        assert main([STYLES, '--config.references.cartoon.speed=0.5']) == 2
+        assert 'known here: crop, factors, image, rate, strokes)' in capsys.readouterr().err
+
+    def test_wrong_domains_are_still_told(self, tmp_path: Path):
+        values = {'references': {'ink': {'imag': 'a.png', 'factors': 3}, 'oil': 'b.png'}}
+        lines = [
+            'from ml_collections import config_dict',
+            f'def get_config():\n    return config_dict.ConfigDict({values})',
+        ]
+        (tmp_path / 'mine.py').write_text('\n'.join(lines))
+        with pytest.raises(ConfigError) as refused:
+            parse([f'--config={tmp_path / "mine.py"}'])
+        told = [problem.partition(': ')[0].removeprefix('config.references.') for problem in refused.value.problems]
+        assert sorted(told) == ['ink.factors', 'ink.imag', 'oil']
 
     def test_texts_and_templates_from_the_command_line(self):
         templates = "'a photo of {}.','art of {}'"

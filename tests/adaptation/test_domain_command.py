@@ -87,6 +87,7 @@ def test_generate_draws_a_domain(two_styles: Path, tiny_files: Path) -> None:
         (('--strip=ink,wax',), "no domain 'wax'"),
         (('--strip=ink,oil', '--columns=1'), '--columns'),
         (('--domain=ink', '--seeds=x'), '--seeds'),
+        (('--film=ink,oil', '--columns=7'), '--columns: only a strip has them: give --strip, or leave them out'),
     ],
 )
 def test_what_makes_no_sense_is_refused(

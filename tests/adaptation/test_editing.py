@@ -1,7 +1,9 @@
 """Directions in w: what PCA and CLIP find, how far strength 1 goes, and the command that draws the strips."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +122,8 @@ class TestTexts:
         assert len(batches) == 5
         assert bool(jnp.isfinite(direction.vector).all())
         assert 0 < direction.explained <= 1
-        seen = editing._embed(tiny_generator, readers, sampled_ws(tiny_generator, 34, 0), 8, iter)
+        ws, camera = sampled_ws(tiny_generator, 34, 0), tiny_generator.config.camera
+        seen = editing._embed(tiny_generator, readers, ws, 8, camera, iter)
         assert [embedding.shape for embedding in seen] == [(34, 8)] * 2
         np.testing.assert_allclose(np.linalg.norm(seen[0], axis=1), 1, rtol=1e-5)
 
@@ -220,6 +223,24 @@ class TestCommand:
             assert changed[1] or changed[3]
             assert (cells[0][1] != cells[1][1]).any()  # source and adapted
             assert (cells[0][1] != cells[2][1]).any()  # one seed and another
+
+    def test_the_cameras_are_the_runs(
+        self, adapter: Path, tiny_values: dict[str, Any], tiny_generator: Generator, tmp_path: Path
+    ):
+        """As if the generator had them itself, both for the directions and for the strips."""
+        changes = {'yaw_mean': 0.4, 'fov_degrees': 25.0}
+        run = shutil.copytree(adapter, tmp_path / 'run')
+        (run / 'config.json').write_text(json.dumps({**tiny_values, 'camera': changes}))
+        source = Path(tiny_values['generator'])
+        turned = shutil.copytree(source, tmp_path / 'turned')
+        values = json.loads((source / 'config.json').read_text())
+        (turned / 'config.json').write_text(json.dumps({**values, 'camera': {**values['camera'], **changes}}))
+        strips, flags = [], ('--edit=pca1:2', '--columns=3', '--template={}', '--neutral=head')
+        for name, directory, generator in (('a', run, source), ('b', adapter, turned), ('c', adapter, source)):
+            assert self.command(directory, generator, tmp_path / name, *flags) == 0
+            strips.append(np.asarray(Image.open(tmp_path / name / 'pca1.png')))
+        np.testing.assert_array_equal(strips[0], strips[1])
+        assert (strips[0] != strips[2]).any()
 
     @pytest.mark.parametrize(
         ('flags', 'code', 'problem'),

@@ -109,6 +109,15 @@ def test_an_earlier_mix_is_replaced_with_its_preview(one: Path, other: Path, tin
     assert shifts(tiny_generator, mix) == {DECODER: 0.0, G2: 0.0}
 
 
+def test_the_preview_has_the_cameras_of_the_first_run(one: Path, tmp_path: Path):
+    drawn = []
+    for camera in ({}, {'fov_degrees': 25.0}):
+        change(one / 'config.json', camera=camera)
+        assert command(one, weights='1', output=tmp_path / 'mix', more=('--preview',)) == 0
+        drawn.append(np.asarray(Image.open(tmp_path / 'mix' / 'preview.png'))[HEADING:, MARGIN:])
+    assert (drawn[0] != drawn[1]).any()
+
+
 def change(path: Path, **fields: Any) -> None:
     write_json(path, json.loads(path.read_text()) | fields)
 

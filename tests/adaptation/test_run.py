@@ -33,7 +33,7 @@ from adaptation.main import main
 from adaptation.phases import Phase
 from adaptation.samples import Generate
 from adaptation.step import Constants, Metrics, Sampling, Step, TrainState, init_state
-from adaptation.workdir import Workdir
+from adaptation.workdir import GENERATOR_SETTINGS, Workdir
 
 Command = Callable[..., int]
 
@@ -369,6 +369,26 @@ def test_a_workdir_of_another_run_is_refused(
 def test_moved_inputs_are_the_same_inputs(run: Path, command: Command, tiny_files: Path, tmp_path: Path):
     moved = shutil.copytree(tiny_files / 'generator', tmp_path / 'moved')
     assert command(run, f'--config.generator={moved}', '--config.intervals.samples=1') == 0
+
+
+def test_a_generator_that_draws_otherwise_now_is_refused(
+    run: Path, command: Command, tiny_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    moved = shutil.copytree(tiny_files / 'generator', tmp_path / 'moved')
+    settings = json.loads((moved / 'config.json').read_text())
+    settings['rendering']['depth_resolution'] += 1
+    (moved / 'config.json').write_text(json.dumps(settings))
+    assert command(run, f'--config.generator={moved}') == 2
+    problem = 'error: config.generator: the config.json of what it names has changed since the run began'
+    assert capsys.readouterr().err.startswith(problem)
+
+
+def test_a_run_from_before_settings_were_compared_goes_on(tiny_config: Callable[..., AdaptationConfig], tmp_path: Path):
+    workdir, config = Workdir(tmp_path), tiny_config()
+    workdir.claim(config, {'generator': 'weights'})
+    workdir.claim(config, {'generator': 'weights', GENERATOR_SETTINGS: 'settings'})
+    with pytest.raises(ConfigError, match=r'config\.generator: the config\.json of what it names has changed'):
+        workdir.claim(config, {'generator': 'weights', GENERATOR_SETTINGS: 'others'})
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,20 @@ def test_of_several_domains_those_have_them_that_they_are_for(
         assert [strength != 0 for strength in found] == [has_them] * 4
 
 
+@pytest.mark.parametrize('domains', [False, True])
+def test_they_are_refused_where_no_strength_is_trained(
+    domains: bool, with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path
+):
+    tiny_values['generator'] = str(with_noise)
+    if domains:
+        tiny_values['references'] = dict.fromkeys(('ink', 'oil'), tiny_values.pop('reference'))
+    tiny_values['phases']['phase1']['strokes'] = tiny_values['phases']['phase2']['strokes'] = True
+    problem = r"config\.phases\.phase1\.strokes: decoder holds no strength of G2's noise: train superresolution, or .*"
+    with pytest.raises(ConfigError, match=f'^{problem}$'):
+        run(read_config(tiny_values), tmp_path / 'run', quiet=True)
+    assert not (tmp_path / 'run').exists()
+
+
 def test_they_are_refused_where_the_noise_is_off(tiny_config: Callable[..., AdaptationConfig], tmp_path: Path):
     with pytest.raises(ConfigError, match=r'config\.phases\.phase2\.strokes: this generator.*"noise_mode": "surface"'):
         run(tiny_config(phases__phase2__strokes=True), tmp_path / 'run', quiet=True)

@@ -15,8 +15,8 @@ from PIL import Image
 import eg3d_jax
 from adaptation.adapter import save_adapter
 from adaptation.errors import AdaptationError
-from adaptation.generate import main
-from adaptation.generation import jobs, subjects
+from adaptation.generate import main, parse
+from adaptation.generation import defaults, jobs, subjects
 from adaptation.generation.pictures import read_description, save_png
 from adaptation.leaves import fingerprint, matching, named_leaves
 
@@ -32,7 +32,7 @@ def workdir(tiny_files: Path, tiny_generator: Generator, tmp_path_factory: pytes
     adapted = {name: 1.2 * leaves[name] for name in matching(tuple(leaves), 'decoder')}
     save_adapter(directory, tiny_generator, adapted, fingerprint(tiny_generator), {'steps': 1, 'finished': True})
     config = {'generator': str(tiny_files / 'generator'), 'camera': {'radius': 2.8, 'pivot': [0.0, 0.0, 0.1]}}
-    (directory / 'config.json').write_text(json.dumps(config))
+    (directory / 'config.json').write_text(json.dumps({**config, 'reference': {'image': 'reference.png'}}))
     return directory
 
 
@@ -133,6 +133,28 @@ def test_refused_places(workdir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert f'there is no directory {tmp_path / "none"}' in capsys.readouterr().err
     assert main(['--strength=1']) == 2
     assert '--strength: only an adapted generator has one' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flag', ['--depth', '--views=3'])
+def test_flags_of_pictures_without_pictures(flag: str, command: Command, capsys: pytest.CaptureFixture[str]):
+    assert command('--no-pictures', '--video=turntable', flag) == 2
+    told = capsys.readouterr().err
+    assert told == f'error: {flag.partition("=")[0]}: it is of pictures: leave out --no-pictures\n'
+
+
+@pytest.mark.parametrize('flag', ['resolution=64', 'level=25', 'crop=0.88', 'texture=1024', 'raw'])
+def test_flags_of_meshes_without_meshes(flag: str, command: Command, capsys: pytest.CaptureFixture[str]):
+    assert command(f'--mesh-{flag}') == 2
+    told = capsys.readouterr().err
+    assert told == f'error: --mesh-{flag.partition("=")[0]}: it is of meshes: give --mesh as well\n'
+
+
+def test_flags_that_are_not_given_have_defaults():
+    options = vars(parse(['--no-pictures', '--mesh']))
+    expected = {'views': defaults.VIEWS, 'depth': False, 'mesh_resolution': None, 'mesh_level': defaults.LEVEL}
+    expected |= {'mesh_crop': defaults.CROP, 'mesh_texture': defaults.TEXTURE, 'mesh_raw': False}
+    assert {name: options[name] for name in expected} == expected
+    assert jobs.Options(**options).mesh == defaults.MESH_FORMATS
 
 
 def test_no_adapter_yet(workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

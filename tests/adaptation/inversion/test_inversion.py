@@ -14,7 +14,18 @@ from skimage import data
 
 import clip_jax
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
-from adaptation.inversion import Inversion, Request, ViewReader, invert, load_inversion, poses, run, save_inversion
+from adaptation.generation.subjects import Subject
+from adaptation.inversion import (
+    Inversion,
+    Request,
+    ViewReader,
+    command,
+    invert,
+    load_inversion,
+    poses,
+    run,
+    save_inversion,
+)
 from adaptation.inversion.latents import w_basis
 from adaptation.inversion.photos import load_photo
 from adaptation.inversion.results import InversionError
@@ -171,6 +182,28 @@ def test_the_fit_comes_nearer_and_a_stopped_one_resumes_to_the_same_head(
     np.testing.assert_allclose(resumed.pose, found.pose, atol=1e-5)
 
 
+def test_a_stopped_fit_of_something_else_is_kept_and_refused(
+    tiny_generator: TriPlaneGenerator, tiny_clips: tuple[clip_jax.Clip, ...], head: np.ndarray, tmp_path: Path
+):
+    request = replace(SHORT, space='w', yaw=0.2, pitch=-0.1)
+    fit = partial(invert, directory=tmp_path, stopped=lambda: True)
+    with pytest.raises(Interrupted):
+        fit(tiny_generator, head, tiny_clips[:1], (0,), request)
+    kept = (tmp_path / run.STATE_FILE).read_bytes()
+    what = r'--output: .* holds an unfinished inversion of another photograph.*: give the same again, delete .*fit\.npz'
+    for others in ((head[::-1], tiny_clips[:1], (0,), request), (head, tiny_clips[1:], (0,), request)):
+        with pytest.raises(ConfigError, match=what):
+            fit(tiny_generator, *others)
+    with pytest.raises(ConfigError, match=what):
+        fit(tiny_generator, head, tiny_clips[:1], (0,), replace(request, scale=0.1))
+    assert (tmp_path / run.STATE_FILE).read_bytes() == kept
+    with pytest.raises(Interrupted):
+        fit(tiny_generator, head, tiny_clips[:1], (0,), request)
+    (tmp_path / run.STATE_FILE).write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(AdaptationError, match=r'fit\.npz is damaged \(.*\): remove it to begin anew'):
+        fit(tiny_generator, head, tiny_clips[:1], (0,), request)
+
+
 def test_what_no_head_explains_is_refused(tiny_generator: TriPlaneGenerator, head: np.ndarray):
     checks = np.indices(head.shape[:2]).sum(axis=0) // 4 % 2 * 2.0 - 1.0
     picture = np.repeat(checks[..., None], 3, axis=2).astype(np.float32)
@@ -216,6 +249,7 @@ def test_a_saved_inversion_is_read_and_changes_any_generator_alike(
         (['--scale=0'], 'above 0'),
         (['--workdir=nowhere'], 'no directory nowhere'),
         (['--imagine=x'], 'unknown argument'),
+        (['--strength=1'], '--strength: only an adapted generator has one: give --workdir as well'),
     ],
 )
 def test_flags_are_refused_in_words(flags: list[str], words: str, tmp_path: Path):
@@ -229,8 +263,8 @@ def test_the_command_writes_numbers_pictures_and_the_head(
     Image.fromarray(np.round((head + 1) * 127.5).astype(np.uint8)).save(tmp_path / 'head.png')
     output = tmp_path / 'out'
     clips = f'{tiny_files / "clip0"},{tiny_files / "clip1"}'
-    command = [f'--image={tmp_path / "head.png"}', f'--generator={tiny_files / "generator"}', f'--output={output}']
-    command += [
+    asked = [f'--image={tmp_path / "head.png"}', f'--generator={tiny_files / "generator"}', f'--output={output}']
+    asked += [
         '--scale=0.02',
         '--views=2',
         f'--clip={clips}',
@@ -239,11 +273,32 @@ def test_the_command_writes_numbers_pictures_and_the_head(
         '--yaw=0.2',
         '--pitch=-0.1',
     ]
-    assert main([*command]) == 0, capsys.readouterr().err
+    assert main([*asked]) == 0, capsys.readouterr().err
     numbers = json.loads((output / 'inversion.json').read_text())
     assert numbers['pose']['yaw'] == pytest.approx(np.degrees(0.2), abs=0.01)
     for name in ('reconstruction.png', 'views.png', 'progress.png', 'source/view1.png', 'inversion.safetensors'):
         assert (output / name).stat().st_size > 0, name
     written = (output / 'inversion.safetensors').stat().st_mtime_ns
-    assert main([*command]) == 0
+    assert main([*asked]) == 0
     assert (output / 'inversion.safetensors').stat().st_mtime_ns == written  # only drawn again
+    capsys.readouterr()
+    Image.fromarray(np.round((head[::-1] + 1) * 127.5).astype(np.uint8)).save(tmp_path / 'head.png')
+    assert main([*asked, '--space=w', '--scale=0.03']) == 2
+    told = capsys.readouterr().err
+    assert f'--output: {output} holds an inversion with another --image, --space, --scale: give the same again' in told
+    assert f'delete {output / "inversion.json"}, or give another --output' in told
+    assert (output / 'inversion.safetensors').stat().st_mtime_ns == written
+
+
+def test_a_finished_inversion_of_another_generator_is_refused(
+    tiny_generator: TriPlaneGenerator, inversion: Inversion, tmp_path: Path
+):
+    told = dict.fromkeys(command.FLAGS)
+    save_inversion(tmp_path / 'inversion.safetensors', inversion, tiny_generator)
+    (tmp_path / 'inversion.json').write_text(json.dumps(told))
+    leaves = named_leaves(tiny_generator)
+    other = with_leaves(tiny_generator, {'decoder.net.0.bias': leaves['decoder.net.0.bias'] + 1.0})
+    ours, theirs = (Subject('source', 'source', each, each.config.camera) for each in (tiny_generator, other))
+    assert command._finished(tmp_path, told, ours) is not None
+    with pytest.raises(ConfigError, match=r'--output: .*found in another generator.*; delete .*inversion\.json'):
+        command._finished(tmp_path, told, theirs)

@@ -18,7 +18,7 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shipped(name: str) -> AdaptationConfig:
-    return parse([f'--config=configs/{name}.py'])[0]
+    return parse([f'--config={PROJECT}/configs/{name}.py'])[0]
 
 
 def arguments(command: str) -> list[str]:
@@ -28,10 +28,27 @@ def arguments(command: str) -> list[str]:
 
 
 def test_a_shipped_experiment():
-    for name in ('sketch', 'cartoon'):
+    for name in ('sketch', 'cartoon', 'three_styles'):
         assert reproduce(shipped(name), Path('runs/mine')).command == (
             f'python -m adaptation.main \\\n    --config=configs/{name}.py \\\n    --workdir=runs/mine_again'
         )
+
+
+def test_changes_of_one_domain():
+    config = shipped('three_styles')
+    sketch = replace(config.references['sketch'], rate=0.5, strokes=False, crop=(0, 0, 64, 64))
+    changed = replace(config, references={**config.references, 'sketch': sketch})
+    found = reproduce(changed, Path('runs/mine'))
+    assert not found.file
+    assert parse(arguments(found.command))[0] == changed
+
+
+@pytest.mark.parametrize('workdir', ['.', '..'])
+def test_a_workdir_without_a_name(workdir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / 'mine' / 'below').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'mine' if workdir == '.' else tmp_path / 'mine' / 'below')
+    *_, again = arguments(reproduce(shipped('sketch'), Path(workdir)).command)
+    assert again == f'--workdir={tmp_path / "mine_again"}'
 
 
 def test_an_experiment_that_is_no_config_without_more():

@@ -132,6 +132,7 @@ def test_flags_are_refused_in_words(tmp_path: Path):
             (['--port=70000'], '1 to 65535'),
             ([f'--workdir={tmp_path / "none"}'], 'no directory'),
             (['--seed=-1'], 'from 0'),
+            (['--seed=5000000000'], 'from 0 to 2147483647, got 5000000000'),
         ):
             with pytest.raises(ConfigError, match=words):
                 read_flags(flags)

@@ -1,0 +1,5 @@
+"""Which random numbers a key is for: what is folded into a seed, once and for all: other numbers give other results."""
+
+TRAINING, SOURCE_SAMPLES, SAMPLE_HEADS, DOMAINS = range(4)  # into a run's seed
+
+EVALUATION = 3  # into an evaluation's seed; also the number of DOMAINS, whose draws are of another kind
