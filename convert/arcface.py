@@ -52,6 +52,7 @@ def convert(
     *,
     check: bool = False,
     config: ArcFaceConfig | None = None,
+    name: str | None = None,
 ) -> Report:
     """Converts the face network.
 
@@ -61,6 +62,7 @@ def convert(
       force: replaces `output` if an earlier conversion wrote it.
       check: reads the output back and compares it with the source, array by array.
       config: the sizes of the source; None: those of the published weights.
+      name: what messages and the record call the source; None: `source`.
 
     Returns:
       What became of every entry of the source.
@@ -70,7 +72,7 @@ def convert(
     """
     sizes = config or ArcFaceConfig()
     kind = Kind(KIND, TITLE, TABLE, lambda arrays: _examine(arrays, sum(sizes.units)))
-    return convert_state_dict(kind, sizes, lambda: build_arcface(sizes), source, output, force, check)
+    return convert_state_dict(kind, sizes, lambda: build_arcface(sizes), source, output, force, check, name)
 
 
 def cached(source: str) -> tuple[Path, Report | None]:

@@ -13,13 +13,13 @@ from typing import Any
 from filelock import FileLock
 
 from convert.engine import Report
-from convert.errors import ConversionError
-from convert.output import WEIGHTS_FILE
+from convert.errors import ConversionError, OutputError
+from convert.output import WEIGHTS_FILE, remove_leftovers
 from convert.sources import Select, fetch
 
 CACHE_VARIABLE = 'ADAPTER3D_CACHE'  # the environment variable that moves the directory
 CACHE_NAME = '3d-adapter-jax'
-CONVERSION = 1  # to be raised when a converter's output changes: what is in the cache is then converted anew
+CONVERSION = 2  # to be raised when a converter's output changes: what is in the cache is then converted anew
 
 
 def cache_directory() -> Path:
@@ -38,16 +38,15 @@ def locked(key: str) -> Iterator[None]:
         yield
 
 
-def converted(
-    source: str, kind: str, convert: Callable[[Path, Path], Report], select: Select
-) -> tuple[Path, Report | None]:
+def converted(source: str, kind: str, convert: Callable[..., Report], select: Select) -> tuple[Path, Report | None]:
     """The directory of a converted source, which is made unless the same files were converted before; and the report,
     if it was made.
 
     Args:
       source: see `convert.sources.SYNTAX`.
       kind: of converter, for sources that several could read.
-      convert: from a local path and an output directory.
+      convert: from a local path, an output directory, and as `name` what the source is called, on which the outcome may
+        depend.
       select: as for `fetch`.
 
     Raises:
@@ -56,14 +55,19 @@ def converted(
     path = fetch(source, select)
     if not path.exists():
         raise ConversionError(f'{source}: does not exist.')
-    identity = json.dumps([CONVERSION, kind, _identity(path)])
+    identity = json.dumps([CONVERSION, kind, source, _identity(path)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     output = cache_directory() / 'converted' / f'{path.stem}-{key}'
     with locked(key):
         if (output / WEIGHTS_FILE).is_file():
             return output, None
         output.parent.mkdir(parents=True, exist_ok=True)
-        return output, convert(path, output)
+        remove_leftovers(output)
+        try:
+            return output, convert(path, output, name=source)
+        except OutputError as error:
+            advice = f'make room, or move the cache with ${CACHE_VARIABLE}.'
+            raise ConversionError(f'{source}: {error.problem}; {advice}') from error
 
 
 def _identity(path: Path) -> list[Any]:

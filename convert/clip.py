@@ -35,7 +35,7 @@ from convert.clip_sources import (
     select,
 )
 from convert.conversion import Source, write
-from convert.engine import Report, Table
+from convert.engine import Report, Table, refuse_endless
 from convert.errors import ConversionError
 from convert.output import MODEL_FILES, check_output
 from convert.sources import fetch, reading
@@ -53,6 +53,7 @@ def convert(
     *,
     check: bool = False,
     activation: str | None = None,
+    name: str | None = None,
 ) -> Report:
     """Converts a CLIP with a vision transformer.
 
@@ -62,6 +63,7 @@ def convert(
       force: replaces `output` if an earlier conversion wrote it.
       check: reads the output back and compares it with the source, array by array.
       activation: 'quick_gelu' or 'gelu', whatever the source says; None: as it says.
+      name: what messages and the record call the source; None: `source`.
 
     Returns:
       What became of every entry of the source.
@@ -72,12 +74,13 @@ def convert(
     output = Path(output)
     check_output(output, force, KNOWN_FILES)
     path = fetch(source, select)
-    with reading(source, path), ExitStack() as opened:
+    name = str(source) if name is None else name
+    with reading(name, path), ExitStack() as opened:
         files = read_clip(path, opened)
-        config, table, notes = _describe(files, str(source), activation)
+        config, table, notes = _describe(files, name, activation)
         tokenizer, note = _tokenizer(files, config)
         described = Source(
-            name=str(source),
+            name=name,
             path=path,
             size=files.weights.size,
             kind='clip',
@@ -117,6 +120,7 @@ def _describe(files: ClipFiles, name: str, activation: str | None) -> tuple[Clip
         if values is None:
             raise ConversionError(f'has no {CONFIG_FILE}.')
         config = clip_configs.from_hugging_face(values)
+        refuse_endless(max(config.vision.layers, config.text.layers), arrays)
         return config if activation is None else with_activation(config, activation), HUGGING_FACE, ()
     found = ', '.join(list(arrays)[:3])
     raise ConversionError(

@@ -14,7 +14,7 @@ import numpy as np
 from clip_jax import ClipConfig, TextConfig, VisionConfig
 from clip_jax.config import ACTIVATIONS
 from clip_jax.preprocessing import MEAN, STD
-from convert.errors import ConversionError
+from convert.errors import ConversionError, shown
 from convert.lazy_arrays import Arrays
 
 # Channels of an attention head, which no shape says: 64 in all of OpenAI's networks, and in most of OpenCLIP's. The
@@ -48,10 +48,10 @@ def from_hugging_face(values: Mapping[str, Any]) -> ClipConfig:
       ConversionError: another kind of model, or sizes that do not fit together.
     """
     if values.get('model_type') != MODEL_TYPE:
-        raise ConversionError(f'config.json is of a {values.get("model_type")!r} model, not of {MODEL_TYPE!r}.')
+        raise ConversionError(f'config.json is of a {shown(values.get("model_type"))} model, not of {MODEL_TYPE!r}.')
     vision, text = _tower(values, 'vision'), _tower(values, 'text')
     if vision.get('num_channels', 3) != 3:
-        raise ConversionError(f'config.json: images have {vision["num_channels"]} channels, expected 3.')
+        raise ConversionError(f'config.json: images have {shown(vision["num_channels"])} channels, expected 3.')
     try:
         return ClipConfig(
             vision=VisionConfig(**_renamed(vision, TOWER_FIELDS | VISION_FIELDS)),
@@ -93,7 +93,10 @@ def from_original(
       ConversionError: arrays that are missing, shapes that no vision transformer of theirs has, or a config that asks
         for what is not supported.
     """
-    settings = {} if open_clip is None else _open_clip_settings(open_clip)
+    try:
+        settings = {} if open_clip is None else _open_clip_settings(open_clip)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ConversionError(f'open_clip_config.json has values of an unexpected kind: {error}.') from error
     try:
         width, _, _, patch = arrays['visual.conv1.weight'].shape
         tokens, _ = arrays['visual.positional_embedding'].shape
@@ -183,7 +186,7 @@ def _open_clip_settings(values: Mapping[str, Any]) -> dict[str, int]:
     pixels = values.get('preprocess_cfg') or {}
     for field, ours in (('mean', MEAN), ('std', STD)):
         if field in pixels and not np.allclose(pixels[field], ours, atol=1e-3):
-            raise ConversionError(f"open_clip_config.json: images have the {field} {pixels[field]}, not CLIP's {ours}.")
+            raise ConversionError(f"open_clip_config.json: images have another {field} than CLIP's {ours}.")
     vision, text = towers['vision_cfg'], towers['text_cfg']
     found = {'vision_head_width': vision.get('head_width', HEAD_WIDTH), 'text_heads': text.get('heads')}
     return {name: int(value) for name, value in found.items() if value}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clip_jax.tokenizer import TOKENIZER_FILES
-from convert.errors import ConversionError, naming
+from convert.errors import ConversionError, naming, shown
 from convert.lazy_arrays import LazyArrays
 from convert.sources import Selection
 from convert.state_dicts import Weights, read_weights
@@ -108,7 +108,7 @@ def _read_shards(directory: Path, index: str, files: ExitStack) -> Weights:
     shards = sorted(set(shard_of.values()))
     for shard in shards:
         if Path(shard).name != shard or '\\' in shard:
-            raise ConversionError(f'points outside of its directory: {shard!r}.')
+            raise ConversionError(f'points outside of its directory: {shown(shard)}.')
     missing = [shard for shard in shards if not (directory / shard).is_file()]
     if missing:
         raise ConversionError(f'names shards that are missing: {", ".join(missing)}.')

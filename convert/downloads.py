@@ -13,19 +13,21 @@ import hashlib
 import http.client
 import json
 import re
+import string
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
-from convert.cache import cache_directory, locked
+from convert.cache import CACHE_VARIABLE, cache_directory, locked
 from convert.errors import ConversionError
+from eg3d_jax.files import write_json
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as broken
 FRUITLESS_ATTEMPTS = 5  # in a row, after which a download is given up
@@ -63,20 +65,41 @@ def download(url: str) -> Path:
     """The file at this address, from the cache if it was downloaded before.
 
     Raises:
-      ConversionError: an address that is not secure, an answer that is no file, a connection that stays broken (what
-        has come is kept, and the same call goes on from there), or a file of another hash than expected.
+      ConversionError: an address that is not secure, an answer that is no file, a connection that stays broken or a
+        disk that is full (what has come is kept, and the same call goes on from there), or a file of another hash than
+        expected.
     """
     try:
         parts = urlsplit(url)
         _check_scheme(parts)
+        (parts.hostname or '').encode('idna')
+        if '\0' in unquote(parts.path):
+            raise ValueError('its path has a character zero')
     except ValueError as error:
         raise ConversionError(f'{url}: is no web address ({error}).') from None
     digest = _expected_digest(parts)
-    plain = urlunsplit(parts._replace(fragment=''))
+    plain = urlunsplit(parts._replace(path=_ascii(parts.path), query=_ascii(parts.query), fragment=''))
     key = hashlib.sha256(plain.encode()).hexdigest()[:16]
     target = cache_directory() / 'downloads' / key / (Path(unquote(parts.path)).name or 'file')
-    with locked(key):
+    with _keeping(url, target.parent), locked(key):
         return _downloaded(url, plain, target, digest)
+
+
+@contextmanager
+def _keeping(url: str, directory: Path) -> Iterator[None]:
+    """Says what is wrong with the directory of a download. All trouble with the connection is `_Broken`."""
+    try:
+        yield
+    except OSError as error:
+        raise ConversionError(
+            f'{url}: {directory} cannot be written: {error.strerror or error}; make room, or move the cache with '
+            f'${CACHE_VARIABLE}. What has come is kept.'
+        ) from error
+
+
+def _ascii(part: str) -> str:
+    """Part of an address as it is sent; what may be sent as it is stays."""
+    return quote(part, safe=string.punctuation)
 
 
 def _downloaded(url: str, plain: str, target: Path, digest: str | None) -> Path:
@@ -148,28 +171,43 @@ def _attempt(url: str, transfer: _Transfer, bar: tqdm) -> None:
     headers = {'Accept-Encoding': 'identity', 'User-Agent': '3d-adapter-jax'}
     if have:
         headers |= {'Range': f'bytes={have}-', 'If-Range': str(transfer.validator)}
-    with _answer(url, urllib.request.Request(transfer.url, headers=headers)) as answer:
+    with closing(_answer(url, transfer, headers)) as answer:
         have = _start(answer, have, transfer)
         bar.total = transfer.total
         bar.n = have
         with transfer.partial.open('r+b' if have else 'wb') as file:
+            write_json(_state_file(transfer), {'validator': transfer.validator})
             file.seek(have)
-            _copy(answer, file, bar)
+            for chunk in _chunks(answer):
+                file.write(chunk)
+                bar.update(len(chunk))
             received = file.tell()
     if transfer.total is not None and received != transfer.total:
         raise _Broken('the server closed the connection')
 
 
-@contextmanager
-def _answer(url: str, request: urllib.request.Request) -> Iterator[http.client.HTTPResponse]:
+def _answer(url: str, transfer: _Transfer, headers: dict[str, str]) -> http.client.HTTPResponse:
+    request = urllib.request.Request(transfer.url, headers=headers)
     try:
-        with closing(_opener.open(request, timeout=TIMEOUT)) as answer:
-            yield answer
+        with _connected():
+            return _opener.open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code in WORTH_A_RETRY:
+        beyond = error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and request.has_header('Range')
+        if beyond:  # all of it is here, but was not checked, or the file has become shorter
+            transfer.validator = None
+        if beyond or error.code in WORTH_A_RETRY:
             raise _Broken(f'the server answers {error.code} {error.reason}') from None
         raise ConversionError(f'{url}: the server answers {error.code} {error.reason}.') from None
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Tells what goes wrong with the connection from what goes wrong here."""
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
     except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
         raise _Broken(str(getattr(error, 'reason', None) or error or type(error).__name__)) from None
 
@@ -189,14 +227,16 @@ def _start(answer: http.client.HTTPResponse, have: int, transfer: _Transfer) -> 
     tag = answer.headers.get('ETag') or ''
     transfer.validator = tag if tag.startswith('"') else answer.headers.get('Last-Modified')
     transfer.digest = transfer.digest or _digest_of(answer.headers.get('Repr-Digest', ''))
-    _state_file(transfer).write_text(json.dumps({'validator': transfer.validator}), encoding='utf-8')
     return have
 
 
-def _copy(answer: http.client.HTTPResponse, file: IO[bytes], bar: tqdm) -> None:
-    while chunk := answer.read1(CHUNK):
-        file.write(chunk)
-        bar.update(len(chunk))
+def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    while True:
+        with _connected():
+            chunk = answer.read1(CHUNK)
+        if not chunk:
+            return
+        yield chunk
 
 
 def _digest_of(header: str) -> str | None:

@@ -21,8 +21,8 @@ import eg3d_jax
 from convert import cache, command
 from convert.conversion import Source, write
 from convert.eg3d_names import DISCRIMINATOR, GENERATOR
-from convert.eg3d_sources import NETWORKS, PUBLISHED, read_network
-from convert.engine import Report
+from convert.eg3d_sources import NETWORKS, PUBLISHED, EG3DConfig, read_network
+from convert.engine import Report, refuse_endless
 from convert.errors import ConversionError
 from convert.output import MODEL_FILES, check_output
 from convert.sources import Selection, fetch, only_one, reading
@@ -38,6 +38,7 @@ def convert(
     check: bool = False,
     network: str = NETWORKS[0],
     preset: str | None = None,
+    name: str | None = None,
 ) -> Report:
     """Converts one network of an EG3D file.
 
@@ -49,6 +50,7 @@ def convert(
       network: 'G_ema' (the generator's moving average, which is what one uses), 'G' or 'D' (the dual discriminator).
       preset: which network a source without constructor arguments is of: a name of `PUBLISHED` or of
         `eg3d_jax.PRESETS`, or the path of a `config.json`.
+      name: what messages and the record call the source; None: `source`.
 
     Returns:
       What became of every entry of the source.
@@ -61,10 +63,12 @@ def convert(
     output = Path(output)
     check_output(output, force, MODEL_FILES)
     path = fetch(source, select)
-    with reading(source, path), ExitStack() as files:
+    name = str(source) if name is None else name
+    with reading(name, path), ExitStack() as files:
         read = read_network(path, network, preset, files)
+        refuse_endless(_mapping_layers(read.config), read.arrays)
         described = Source(
-            name=str(source),
+            name=name,
             path=path,
             size=path.stat().st_size,
             kind='discriminator' if network == 'D' else 'generator',
@@ -87,7 +91,11 @@ def cached(source: str) -> tuple[Path, Report | None]:
     return cache.converted(source, 'generator', convert, select)
 
 
-def build(config: eg3d_jax.GeneratorConfig | eg3d_jax.DiscriminatorConfig) -> nnx.Module:
+def _mapping_layers(config: EG3DConfig) -> int:
+    return config.mapping_layers if isinstance(config, eg3d_jax.DiscriminatorConfig) else config.mapping.num_layers
+
+
+def build(config: EG3DConfig) -> nnx.Module:
     """The network of a config, with random weights."""
     if isinstance(config, eg3d_jax.DiscriminatorConfig):
         return eg3d_jax.DualDiscriminator(config, rngs=nnx.Rngs(0))

@@ -15,7 +15,7 @@ from typing import Any
 
 import eg3d_jax
 from convert.eg3d_names import DISCRIMINATOR_MARK
-from convert.errors import ConversionError
+from convert.errors import LONGEST_TEXT, ConversionError, shown
 from convert.lazy_arrays import Arrays
 from convert.persistence import Module, lookup, read_modules, state_dict
 from convert.safetensors_files import begins_like_safetensors, read_safetensors
@@ -34,6 +34,7 @@ PUBLISHED = {  # names of the published files -> our presets
 }
 ARGUMENTS, RENDERING_ARGUMENTS, NEURAL_RESOLUTION = 'init_kwargs', 'rendering_kwargs', 'neural_rendering_resolution'
 STATE_DICT = 'state_dict'
+MOST_ARGUMENTS = 500  # values in constructor arguments, with those in their lists and dictionaries
 
 EG3DConfig = eg3d_jax.GeneratorConfig | eg3d_jax.DiscriminatorConfig
 
@@ -112,10 +113,10 @@ def find_module(content: Any, network: str) -> Module:
         raise ConversionError(f'is damaged: its {network} is a {type(module).__name__}, not a network.')
     renders = {RENDERING_ARGUMENTS, NEURAL_RESOLUTION} <= module.state.keys()
     if network == 'D' and module.class_name != 'DualDiscriminator':
-        raise ConversionError(f'holds a {module.class_name!r} as its D, which is no dual discriminator.')
+        raise ConversionError(f'holds a {shown(module.class_name)} as its D, which is no dual discriminator.')
     if network != 'D' and not renders:
         raise ConversionError(
-            f'holds a {module.class_name!r} as its {network}: without a volume renderer, it is no EG3D generator.'
+            f'holds a {shown(module.class_name)} as its {network}: without a volume renderer, it is no EG3D generator.'
         )
     return module
 
@@ -124,8 +125,13 @@ def _contents(content: object) -> str:
     """What is inside instead of a network, in few words."""
     if not isinstance(content, Mapping):
         return f'a {type(content).__name__}'
-    names = [str(name) for name in content]
-    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '') or 'nothing'
+    names = [_plainly_shown(name) for name in list(content)[:5]]
+    return ', '.join(names) + (f' and {len(content) - 5} more' if len(content) > 5 else '') or 'nothing'
+
+
+def _plainly_shown(name: object) -> str:
+    """A name without quotes, if it is one that a message can hold."""
+    return name if isinstance(name, str) and len(name) <= LONGEST_TEXT else shown(name)
 
 
 def _from_state_dict(content: Any, network: str, preset: str | None) -> Network:
@@ -152,6 +158,7 @@ def _from_state_dict(content: Any, network: str, preset: str | None) -> Network:
 
 def _config(network: str, arguments: Mapping[str, Any], resolution: Any) -> tuple[EG3DConfig, tuple[str, ...]]:
     """The config from constructor arguments, and notes on what it does not take over."""
+    _refuse_endless(arguments)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
@@ -163,6 +170,20 @@ def _config(network: str, arguments: Mapping[str, Any], resolution: Any) -> tupl
         except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
             raise ConversionError(f'holds a network that is not supported: {error}.') from error
     return config, tuple(str(warning.message) for warning in caught)
+
+
+def _refuse_endless(arguments: Mapping[str, Any]) -> None:
+    """What is wrong with arguments is told with their values, and a small file can hold some that are endless to write
+    out: lists of the same lists."""
+    left = MOST_ARGUMENTS
+    waiting: list[Any] = [arguments]
+    while waiting:
+        value = waiting.pop()
+        items = value if isinstance(value, Mapping | list | tuple | set) else ()
+        left -= len(items)
+        if left < 0:
+            raise ConversionError(f'holds a network that was made with more than {MOST_ARGUMENTS} values; none is.')
+        waiting += items.values() if isinstance(items, Mapping) else items
 
 
 def preset_config(preset: str, network: str) -> EG3DConfig:

@@ -20,10 +20,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Shaped
 
-from convert.errors import ConversionError
+from convert.errors import ConversionError, shown
 from convert.lazy_arrays import Arrays, LazyArrays
 
 EXACT_IN_FLOAT32 = ('float16', 'bfloat16', 'float32')
+FEW_LAYERS = 100  # a model of so many is made in no time, whatever arrays there are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,20 @@ def model_shapes(build: Callable[[], nnx.Module]) -> dict[str, tuple[int, ...]]:
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ConversionError(f'asks for a model of impossible sizes: {error}') from error
     return {'.'.join(map(str, path)): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+
+
+def refuse_endless(layers: int, arrays: Arrays) -> None:
+    """Refuses a config with many more layers than there are arrays, before a model of so many is made.
+
+    Args:
+      layers: of the longest row of them in the config.
+      arrays: of the source.
+
+    Raises:
+      ConversionError: with both numbers.
+    """
+    if layers > max(len(arrays), FEW_LAYERS):
+        raise ConversionError(f'asks for a network of {shown(layers)} layers, but holds {len(arrays)} arrays.')
 
 
 def convert_arrays(

@@ -28,9 +28,9 @@ from convert import command
 from convert.eg3d_names import DISCRIMINATOR, GENERATOR, RESAMPLE_FILTER, discriminator_filters, generator_filters
 from convert.eg3d_sources import NETWORKS
 from convert.engine import restore_arrays
-from convert.errors import ConversionError, naming
+from convert.errors import ConversionError, OutputError, naming
 from convert.merge import merge
-from convert.output import RECORD_FILE, make_parents
+from convert.output import RECORD_FILE, make_parents, writing
 from convert.safetensors_files import write_safetensors
 from convert.sources import Selection, fetch
 from eg3d_jax.files import replacing
@@ -102,11 +102,11 @@ def export(
     if pickle is not None:
         raise ConversionError(f'--pickle is for an --output with the ending {PICKLE_ENDINGS[0]}.')
     arrays = published_arrays(network, leaves)
-    with replacing(output) as file:
+    with writing(output), replacing(output) as file:
         if output.suffix == SAFETENSORS_ENDING:
             write_safetensors(file, arrays)
         else:
-            _save_with_torch(file, arrays)
+            _save_with_torch(file, arrays, output)
     size = sum(array.size for array in arrays.values())
     return Exported(tuple(arrays), size, strokes=_has_strokes(network, leaves))
 
@@ -182,7 +182,7 @@ def _export_pickle(
     if output.exists() and output.samefile(original):
         raise ConversionError(f'{output} is the original itself, which is never overwritten.')
     adapted = restore_arrays(leaves, GENERATOR, leaves)
-    with replacing(output) as file, naming(original):
+    with writing(output), replacing(output) as file, naming(original):
         shutil.copyfile(original, file)
         merge(file, record.get('network', NETWORKS[0]), published_arrays(network), adapted)
     size = sum(leaf.size for leaf in leaves.values())
@@ -203,14 +203,18 @@ def _refuse_directory(names: Sequence[str], named: str | None) -> Selection:
     return Selection((named,), named)
 
 
-def _save_with_torch(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _save_with_torch(path: Path, arrays: Mapping[str, np.ndarray], output: Path) -> None:
     try:
         import torch  # only for this: reading never needs it
     except ImportError:
         raise ConversionError(
             f"a {', '.join(TORCH_ENDINGS)} needs PyTorch (pip install '.[convert]'); a {SAFETENSORS_ENDING} does not."
         ) from None
-    torch.save({name: torch.from_numpy(np.array(array, order='C')) for name, array in arrays.items()}, path)
+    tensors = {name: torch.from_numpy(np.array(array, order='C')) for name, array in arrays.items()}
+    try:
+        torch.save(tensors, path)
+    except RuntimeError as error:  # how its writer reports a full disk
+        raise OutputError(output, 'PyTorch reports a failed write') from error
 
 
 def main() -> None:

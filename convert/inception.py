@@ -57,6 +57,7 @@ def convert(
     *,
     check: bool = False,
     config: InceptionConfig | None = None,
+    name: str | None = None,
 ) -> Report:
     """Converts the network of pytorch-fid and torch-fidelity.
 
@@ -66,6 +67,7 @@ def convert(
       force: replaces `output` if an earlier conversion wrote it.
       check: reads the output back and compares it with the source, array by array.
       config: the sizes of the source; None: those of the published weights.
+      name: what messages and the record call the source; None: `source`.
 
     Returns:
       What became of every entry of the source.
@@ -74,7 +76,7 @@ def convert(
       ConversionError: in one sentence, what is wrong with the source or the output; nothing was executed or written.
     """
     sizes = config or InceptionConfig()
-    return convert_state_dict(KIND, sizes, lambda: build_inception(sizes), source, output, force, check)
+    return convert_state_dict(KIND, sizes, lambda: build_inception(sizes), source, output, force, check, name)
 
 
 def cached(source: str) -> tuple[Path, Report | None]:

@@ -57,6 +57,7 @@ def convert_state_dict(
     output: str | Path,
     force: bool,
     check: bool,
+    name: str | None = None,
 ) -> Report:
     """Converts a state dict into a network of a known size.
 
@@ -68,6 +69,7 @@ def convert_state_dict(
       output: the directory to be made; it appears whole or not at all.
       force: replaces `output` if an earlier conversion wrote it.
       check: reads the output back and compares it with the source, array by array.
+      name: what messages and the record call the source; None: `source`.
 
     Raises:
       ConversionError: in one sentence, what is wrong with the source or the output; nothing was executed or written.
@@ -75,14 +77,13 @@ def convert_state_dict(
     output = Path(output)
     check_output(output, force, MODEL_FILES)
     path = fetch(source, select)
-    with reading(source, path), ExitStack() as files:
+    name = str(source) if name is None else name
+    with reading(name, path), ExitStack() as files:
         if not path.is_file():
             raise ConversionError('is no file.' if path.exists() else 'does not exist.')
         weights = read_weights(path, files)
         notes = _examine(kind, weights.arrays)
-        described = Source(
-            str(source), path, weights.size, kind.name, config, build, weights.arrays, kind.table, notes=notes
-        )
+        described = Source(name, path, weights.size, kind.name, config, build, weights.arrays, kind.table, notes=notes)
         return write(described, output, check)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from convert.errors import ConversionError
+from convert.errors import ConversionError, OutputError, shown
 from convert.safetensors_files import Writable, write_safetensors
 
 CONFIG_FILE = 'config.json'
@@ -40,7 +42,7 @@ def check_output(output: Path, force: bool, known: frozenset[str]) -> None:
     foreign = sorted(path.name for path in output.iterdir() if path.name not in known)
     if foreign:
         raise ConversionError(
-            f'{output} holds {foreign[0]!r}, which no conversion wrote, so --force does not replace it.'
+            f'{output} holds {shown(foreign[0])}, which no conversion wrote, so --force does not replace it.'
         )
 
 
@@ -57,21 +59,60 @@ def make_parents(output: Path) -> None:
 
 
 @contextmanager
-def whole_directory(output: Path) -> Iterator[Path]:
-    """Yields an empty directory beside `output` that takes its name when the block ends, and is deleted if it fails."""
-    staging = output.with_name(f'.{output.name}.writing-{os.getpid()}')
-    staging.mkdir()
+def writing(output: Path) -> Iterator[None]:
+    """Says of which output it is that the system cannot write something inside the block.
+
+    Raises:
+      OutputError: with what to do.
+    """
     try:
-        yield staging
-        if output.exists():
-            replaced = output.with_name(f'.{output.name}.replaced-{os.getpid()}')
-            output.rename(replaced)
-            staging.rename(output)
-            shutil.rmtree(replaced)
-        else:
-            staging.rename(output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        yield
+    except OSError as error:
+        raise OutputError(output, error.strerror or error) from error
+
+
+@contextmanager
+def whole_directory(output: Path) -> Iterator[Path]:
+    """Yields an empty directory near `output` that takes its name when the block ends, and is deleted if it fails.
+
+    Raises:
+      OutputError: something cannot be written; what `output` was before is there.
+    """
+    with writing(output):
+        around = Path(tempfile.mkdtemp(prefix=_staging_prefix(output), dir=output.parent))  # for its owner alone
+        staging, replaced = around / 'new', around / 'replaced'
+        try:
+            staging.mkdir()
+            yield staging
+            _exchange(staging, output, replaced)
+            shutil.rmtree(replaced, ignore_errors=True)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            with suppress(OSError):  # a replaced output that could not be put back stays where it is
+                around.rmdir()
+
+
+def _staging_prefix(output: Path) -> str:
+    return f'.{output.name}.writing-'
+
+
+def _exchange(staging: Path, output: Path, replaced: Path) -> None:
+    """Gives `staging` the name `output`, and what had it the name `replaced`, if anything did."""
+    if not output.exists():
+        staging.rename(output)
+        return
+    output.rename(replaced)
+    try:
+        staging.rename(output)
+    except BaseException:
+        replaced.rename(output)
+        raise
+
+
+def remove_leftovers(output: Path) -> None:
+    """Removes what killed conversions to `output` left beside it; none may be under way."""
+    for path in output.parent.glob(f'{glob.escape(_staging_prefix(output))}*'):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_model(

@@ -12,7 +12,7 @@ from io import BufferedIOBase
 from typing import Any
 
 from convert.embedded_source import refuse_planted
-from convert.errors import ConversionError
+from convert.errors import ConversionError, shown
 from convert.lazy_arrays import LazyArrays
 from convert.torch_files import FILE_NAMES, NestedStorage, Tensor, tensor_arrays
 from convert.unpickler import Call, Inert, Names, PlainDict, from_table, read_pickle
@@ -56,7 +56,7 @@ def _persistent_module(meta: Any) -> Module:
         raise ConversionError('is damaged: a persistent object has not the expected form.')
     if meta.get('version') not in PERSISTENCE_VERSIONS:
         raise ConversionError(
-            f'holds persistent objects of version {meta.get("version")!r}; known are versions up to '
+            f'holds persistent objects of version {shown(meta.get("version"))}; known are versions up to '
             f'{PERSISTENCE_VERSIONS[-1]}.'
         )
     name = meta.get('class_name')
@@ -65,6 +65,8 @@ def _persistent_module(meta: Any) -> Module:
     source = meta.get('module_src')
     if isinstance(source, str):
         refuse_planted(source, name)
+    elif source is not None:  # bytes, which EG3D's own loader would run as well
+        raise ConversionError(f'holds a source that is no text (class {name}); it is refused, and nothing was run.')
     module = _module_class(name)()
     module.__setstate__(meta.get('state'))
     return module

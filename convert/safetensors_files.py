@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import ml_dtypes
 import numpy as np
 
-from convert.errors import ConversionError
+from convert.errors import LONGEST_TEXT, ConversionError, shown
 from convert.lazy_arrays import LazyArrays, read_exactly
 
 TYPES = {
@@ -73,13 +73,17 @@ def read_safetensors(file: BufferedIOBase) -> LazyArrays:
     try:
         header = json.loads(file.read(length))
         places = {name: _place(entry, end - values) for name, entry in header.items() if name != METADATA}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConversionError(f'is damaged or cut short ({type(error).__name__}: {error}).') from error
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = f'{type(error).__name__}: {error}'[:LONGEST_TEXT]
+        raise ConversionError(f'is damaged or cut short ({reason}).') from error
 
     def read(name: str) -> np.ndarray:
         dtype, shape, count, start = places[name]
         data = read_exactly(file, values + start, count * dtype.itemsize)
-        return np.frombuffer(data, dtype).reshape(shape)
+        try:
+            return np.frombuffer(data, dtype).reshape(shape)
+        except (ValueError, OverflowError) as error:  # sizes beyond 64 bits, or more of them than NumPy takes
+            raise ConversionError(f'is damaged: {shown(name)} is of an impossible size ({error}).') from error
 
     return LazyArrays(places, read)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from convert.errors import ConversionError, naming
+from convert.errors import ConversionError, OutputError, naming
 
 HUB = 'hf://'
 SCHEME = '://'
@@ -67,6 +67,8 @@ def reading(source: str | Path, path: Path) -> Iterator[None]:
     try:
         with naming(source):
             yield
+    except OutputError:
+        raise
     except ConversionError as error:
         if SCHEME not in str(source) or str(source).startswith(HUB):
             raise

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from convert.errors import ConversionError
+from convert.errors import ConversionError, shown
 from convert.lazy_arrays import Arrays, LazyArrays
 from convert.safetensors_files import begins_like_safetensors, read_safetensors
 from convert.torch_files import START_LENGTH, ScriptModule, Tensor, begins_like_torch, read_torch, tensor_arrays
@@ -60,7 +60,7 @@ def read_weights(path: Path, files: ExitStack) -> Weights:
         return Weights(tensor_arrays(_script_tensors(content)), size, script=True)
     beside: tuple[str, ...] = ()
     if isinstance(content, Mapping) and isinstance(content.get(STATE_DICT), Mapping):
-        beside = tuple(str(key) for key in content if key != STATE_DICT)
+        beside = tuple(key for key in content if isinstance(key, str) and key != STATE_DICT)
         content = content[STATE_DICT]
     arrays = plain_arrays(content)
     plain = without_prefix(arrays)
@@ -79,9 +79,9 @@ def plain_arrays(content: Any) -> LazyArrays:
         raise ConversionError('is no state dict: it is empty.')
     if isinstance(content, LazyArrays):
         return content
-    odd = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    odd = [name for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if odd:
-        raise ConversionError(f'is no state dict: {odd[0]!r} is no tensor.')
+        raise ConversionError(f'is no state dict: {shown(odd[0])} is no tensor.')
     return tensor_arrays(content)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convert.errors import ConversionError
+from convert.errors import ConversionError, shown
 from convert.lazy_arrays import LazyArrays, read_exactly
 from convert.unpickler import (
     BASIC_NAMES,
@@ -43,6 +43,7 @@ ZIP_START = b'PK\x03\x04'
 START_LENGTH = 32  # bytes by which the layouts are told apart
 # What zipfile raises for damaged, encrypted, and newer files, and for members that do not exist.
 PIECE = 1 << 20  # bytes of a member that are checked at a time
+MOST_DIMENSIONS = 32  # of a tensor; those of networks have five at most
 UNEVEN = 'is damaged: a storage does not hold whole numbers of its tensor.'
 BEYOND = 'is damaged: a tensor reaches beyond its storage.'
 ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, struct.error)
@@ -152,7 +153,7 @@ class ArchiveStorage(PlacedStorage):
     def _refuse_length(self, length: int) -> None:
         if length != self._size:
             raise ConversionError(
-                f'is damaged: {self._member} has not the length of {self._numel} values of {self._kind.dtype}.'
+                f'is damaged: {self._member} has not the length of {shown(self._numel)} values of {self._kind.dtype}.'
             )
 
 
@@ -216,6 +217,8 @@ class Tensor(Inert):
         dtype: np.dtype | None = None,
     ):
         """`dtype` is given where the storage has none of its own."""
+        if max(len(shape), len(strides)) > MOST_DIMENSIONS:
+            raise ConversionError(f'is damaged: a tensor has {len(shape)} dimensions and {len(strides)} strides.')
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
             raise ConversionError('is damaged: a tensor has no storage, or its sizes are not whole numbers.')
@@ -262,10 +265,10 @@ class Tensor(Inert):
         return sum((n - 1) * stride for n, stride in zip(self._shape, self._strides, strict=True))
 
     def _strided(self, values: np.ndarray) -> np.ndarray:
-        if 0 in self._shape:
-            return np.empty(self._shape, values.dtype)
         strides = [stride * values.itemsize for stride in self._strides]
         try:
+            if 0 in self._shape:
+                return np.empty(self._shape, values.dtype)
             return np.lib.stride_tricks.as_strided(values, self._shape, strides, writeable=values.flags.writeable)
         except (ValueError, OverflowError) as error:  # sizes beyond 64 bits
             raise ConversionError(f'is damaged: a tensor is of an impossible size ({error}).') from error
@@ -307,6 +310,12 @@ class ScriptModule(Inert):
         self.attributes = state
 
 
+class TensorCall(Call):
+    """Stands in for a function that makes a tensor."""
+
+    __slots__ = ()
+
+
 def _parameter(data: Any, *_: object) -> Any:
     return data
 
@@ -324,15 +333,15 @@ def _tensor_of_type(storage: Any, offset: Any, shape: Any, strides: Any, *others
 
 def _tensor_of_class(function: Any, _: object, arguments: Any, *__: object) -> Any:
     """A tensor with attributes of its own, which are left out."""
-    if not isinstance(function, Call) or not isinstance(arguments, tuple):
+    if not isinstance(function, TensorCall) or not isinstance(arguments, tuple):
         raise ConversionError('is damaged: a tensor with attributes has not the expected form.')
     return function(*arguments)
 
 
 TENSOR_NAMES: Names = {
-    ('torch._utils', '_rebuild_tensor'): Call(_tensor),
-    ('torch._utils', '_rebuild_tensor_v2'): Call(_tensor),
-    ('torch._utils', '_rebuild_tensor_v3'): Call(_tensor_of_type),
+    ('torch._utils', '_rebuild_tensor'): TensorCall(_tensor),
+    ('torch._utils', '_rebuild_tensor_v2'): TensorCall(_tensor),
+    ('torch._utils', '_rebuild_tensor_v3'): TensorCall(_tensor_of_type),
     ('torch._utils', '_rebuild_parameter'): Call(_parameter),
     ('torch._utils', '_rebuild_parameter_with_state'): Call(_parameter),
     ('torch._tensor', '_rebuild_from_type_v2'): Call(_tensor_of_class),
@@ -475,12 +484,13 @@ def _read_stream(file: BufferedIOBase, lookup: Lookup) -> Any:
         raise ConversionError('was not written on a little-endian machine, which is not supported.')
     result = read_pickle(file, lookup, persistent)
     keys = read_pickle(file, lookup)
-    if not isinstance(keys, list) or sorted(storages) != sorted(map(str, keys)):
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or sorted(storages) != sorted(keys):
         raise ConversionError('is damaged: its list of storages does not fit its tensors.')
     position = file.tell()
     end = file.seek(0, io.SEEK_END)
     file.seek(position)
-    for key in map(str, keys):
+    for key in keys:
         storages[key].find(end)
     return result
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sized
 from io import BufferedIOBase
 from typing import Any, ClassVar
 
 import numpy as np
 
-from convert.errors import ConversionError
+from convert.errors import LONGEST_TEXT, ConversionError, shown
 from convert.lazy_arrays import read_exactly
 
 Names = Mapping[tuple[str, str], Any]  # (module, name) as the pickle spells it -> stand-in
@@ -55,6 +54,27 @@ class PlainDict(dict[Any, Any], Inert):
     __slots__ = ()
 
 
+class AnnotatedDict(PlainDict):
+    """Stands in for `OrderedDict`, to which PyTorch gives an attribute (`_metadata`) that no converter needs."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class Tuple(tuple[Any, ...], Inert):
+    """What a pickle's tuples become. Python looks nested ones up by recursion, which a file can make endless, or so
+    deep that the interpreter crashes."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        if any(isinstance(item, tuple) for item in self):
+            raise ConversionError('looks something up by a tuple of tuples, which no checkpoint does; it is refused.')
+        return super().__hash__()
+
+
 class Opaque(Inert):
     """Stands in for an object whose contents no converter needs."""
 
@@ -72,10 +92,10 @@ class NumericType(Inert):
 
     __slots__ = ('dtype',)
 
-    def __init__(self, code: str, *_: object):
+    def __init__(self, code: Any, *_: object):
+        if not isinstance(code, str) or np.dtype(code).kind not in 'biuf':
+            raise ConversionError(f'holds a NumPy value of type {shown(code)}, where only numbers are expected.')
         self.dtype = np.dtype(code)
-        if self.dtype.kind not in 'biuf':
-            raise ConversionError(f'holds a NumPy value of type {code!r}, where only numbers are expected.')
 
     def __setstate__(self, state: object) -> None:
         if isinstance(state, tuple) and len(state) > 1 and state[1] in ('<', '>'):
@@ -121,15 +141,15 @@ def _scalar(kind: NumericType, data: FileBytes | bytes | str) -> int | float | b
     return np.frombuffer(raw_bytes(data), kind.dtype, count=1)[0].item()
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     """How protocol 2 writes bytes."""
     if encoding != 'latin1':
-        raise ConversionError(f'encodes bytes as {encoding!r}, which no checkpoint does.')
+        raise ConversionError(f'encodes bytes as {shown(encoding)}, which no checkpoint does.')
     return text.encode('latin1')
 
 
 BASIC_NAMES: dict[tuple[str, str], Any] = {
-    ('collections', 'OrderedDict'): OrderedDict,
+    ('collections', 'OrderedDict'): AnnotatedDict,
     ('collections', 'defaultdict'): Call(_default_dict),
     ('_codecs', 'encode'): Call(_encode),
     ('numpy', 'dtype'): Call(NumericType),
@@ -138,7 +158,7 @@ BASIC_NAMES: dict[tuple[str, str], Any] = {
 for _builtins in ('builtins', '__builtin__'):  # Python 3 and 2
     BASIC_NAMES[_builtins, 'object'] = Opaque()
     BASIC_NAMES[_builtins, 'set'] = set
-    BASIC_NAMES[_builtins, 'frozenset'] = frozenset
+    BASIC_NAMES[_builtins, 'frozenset'] = set  # which cannot be looked up by, and so not be nested
     BASIC_NAMES[_builtins, 'complex'] = Call(Opaque)
     BASIC_NAMES[_builtins, 'bytearray'] = Call(Opaque)
     BASIC_NAMES[_builtins, 'slice'] = Call(Opaque)
@@ -232,6 +252,27 @@ def _passing_over(size: int) -> Callable[[Any], None]:
     return load
 
 
+def _set_of_marked(unpickler: Any) -> None:
+    """An instruction of a frozen set, which becomes a plain one."""
+    items = unpickler.pop_mark()  # before `append`, which it changes
+    unpickler.append(set(items))
+
+
+def _tuple_of_marked(unpickler: Any) -> None:
+    """An instruction of a tuple of all that follows the mark."""
+    items = unpickler.pop_mark()
+    unpickler.append(Tuple(items))
+
+
+def _tuple_of(size: int) -> Callable[[Any], None]:
+    def load(unpickler: Any) -> None:
+        """An instruction of a tuple of the last `size` values."""
+        items = [unpickler.stack.pop() for _ in range(size)]
+        unpickler.append(Tuple(reversed(items)))
+
+    return load
+
+
 def _spending(instruction: Callable[[Any], None], arguments: Callable[[list[Any]], Any]) -> Callable[[Any], None]:
     def load(unpickler: Any) -> None:
         unpickler.spend(arguments(unpickler.stack))
@@ -251,8 +292,13 @@ _ARGUMENTS: dict[bytes, Callable[[list[Any]], Any]] = {
 }
 for _code, _arguments in _ARGUMENTS.items():
     _Unpickler.dispatch[_code[0]] = _spending(_Unpickler.dispatch[_code[0]], _arguments)
-for _code, _size in ((pickle.SHORT_BINBYTES, 1), (pickle.BINBYTES, 4), (pickle.BINBYTES8, 8)):
+_BYTES = {pickle.SHORT_BINBYTES: 1, pickle.BINBYTES: 4, pickle.BINBYTES8: 8, pickle.BYTEARRAY8: 8}
+for _code, _size in _BYTES.items():
     _Unpickler.dispatch[_code[0]] = _passing_over(_size)
+for _size, _code in enumerate((pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)):
+    _Unpickler.dispatch[_code[0]] = _tuple_of(_size)
+_Unpickler.dispatch[pickle.TUPLE[0]] = _tuple_of_marked
+_Unpickler.dispatch[pickle.FROZENSET[0]] = _set_of_marked
 
 
 def begins_like_pickle(file: BufferedIOBase) -> bool:
@@ -267,8 +313,8 @@ def begins_like_pickle(file: BufferedIOBase) -> bool:
 
 def refuse(module: str, name: str) -> None:
     """Ends the reading of a pickle that asks for this name."""
-    name = f'{module}.{name}'
-    raise ConversionError(f'asks for {name!r}, which no known checkpoint needs; it is refused, and nothing was run.')
+    name = shown(f'{module}.{name}')
+    raise ConversionError(f'asks for {name}, which no known checkpoint needs; it is refused, and nothing was run.')
 
 
 def from_table(names: Names) -> Callable[[str, str], Any]:
@@ -302,4 +348,5 @@ def read_pickle(
     except (ConversionError, OSError):
         raise
     except Exception as error:  # a damaged pickle can make any instruction fail in any way
-        raise ConversionError(f'is damaged or cut short ({type(error).__name__}: {error}).') from error
+        reason = f'{type(error).__name__}: {error}'[:LONGEST_TEXT]
+        raise ConversionError(f'is damaged or cut short ({reason}).') from error

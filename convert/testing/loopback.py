@@ -160,6 +160,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         current = self.headers.get('If-Range') in (None, headers['ETag'])
         if wanted and served.ranges and current and (match := re.fullmatch(r'bytes=(\d+)-', wanted)):
             start = int(match[1])
+        if start >= max(1, len(content)):
+            return self._plain(416, {'Content-Range': f'bytes */{len(content)}'}, b'')
         self.send_response(206 if start else 200)
         sent = {**headers, **served.headers, 'Content-Length': str(len(content) - start)}
         if start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 import convert.clip
 from clip_jax import PRESETS, ClipConfig, TextConfig, VisionConfig, load_clip, load_tokenizer
 from convert import ConversionError
+from convert.safetensors_files import read_safetensors
 from convert.testing import clip_files
 from convert.testing.clip_reference import assert_same_embeddings
 
@@ -243,6 +245,7 @@ def test_other_sources_are_refused(source, tmp_path):
         ({'dtype': 'F32', 'shape': [1], 'data_offsets': [-4, 0]}, 'does not lie within'),
         ({'dtype': 'F32', 'shape': [1], 'data_offsets': [4, 8]}, 'does not lie within'),
         ({'dtype': 'F8_E4M3', 'shape': [1], 'data_offsets': [0, 1]}, 'F8_E4M3'),
+        ({'dtype': 'F32', 'shape': [float('inf')], 'data_offsets': [0, 0]}, 'OverflowError'),
         ({'shape': [1]}, 'dtype'),
         ('odd', 'damaged'),
     ],
@@ -251,6 +254,14 @@ def test_impossible_safetensors_headers(tmp_path, entry, expected):
     header = json.dumps({'x': entry, '__metadata__': {'format': 'pt'}}).encode()
     (tmp_path / 'it.safetensors').write_bytes(len(header).to_bytes(8, 'little') + header + bytes(4))
     assert expected in fails(tmp_path / 'it.safetensors', tmp_path / 'out')
+
+
+@pytest.mark.parametrize(('shape', 'size'), [([0, 2**70], 0), ([1] * 70, 4)])
+def test_impossible_sizes_in_safetensors(shape, size):
+    header = json.dumps({'x': {'dtype': 'F32', 'shape': shape, 'data_offsets': [0, size]}}).encode()
+    arrays = read_safetensors(io.BytesIO(len(header).to_bytes(8, 'little') + header + bytes(4)))
+    with pytest.raises(ConversionError, match="'x' is of an impossible size"):
+        arrays['x']
 
 
 def test_shards_that_do_not_fit_their_index(model, tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import resource
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,13 @@ def test_a_file_is_fetched_once(server, cache):
     assert downloads.download(url) == path
     assert server.files['a/ffhq 512.pkl'].requests == [None]
     assert files(cache) == ['ffhq 512.pkl']
+
+
+def test_letters_beyond_ascii(server, cache):
+    url = f'{server.address}/Köpfe.pkl?größe=1'
+    server.add('Köpfe.pkl', CONTENT)
+    assert downloads.download(url).read_bytes() == CONTENT
+    assert files(cache) == ['Köpfe.pkl']
 
 
 def test_slow_server(server):
@@ -103,6 +112,56 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server):
     assert downloads.download(url).read_bytes() == CONTENT[::-1]
 
 
+def test_a_whole_file_that_was_not_checked_is_fetched_anew(server, cache, monkeypatch):
+    """Its process ended while it was hashed: no byte is missing, and none can be asked for."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    url = f'{server.add("it", CONTENT)}#sha256={DIGEST}'
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(downloads, '_check_digest', interrupted)
+        downloads.download(url)
+    assert files(cache) == ['it.part', 'it.part.json']
+    assert downloads.download(url).read_bytes() == CONTENT
+    assert server.files['it'].requests == [None, 'bytes=100000-', None]
+    assert files(cache) == ['it']
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """A limit on the size of files stands for the disk: what is written beyond really fails."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize('size', [0, 50_000])
+def test_a_full_disk_is_no_broken_connection(server, cache, size):
+    url = server.add('it', CONTENT)
+    with full_disk(size):
+        message = fails(url)
+    assert 'downloads/' in message
+    assert ' cannot be written: File too large; make room, or move the cache with $ADAPTER3D_CACHE' in message
+    assert server.files['it'].requests == [None]
+    assert downloads.download(url).read_bytes() == CONTENT
+    assert server.files['it'].requests == [None, f'bytes={size}-' if size else None]
+
+
+def test_a_full_disk_keeps_what_came_before(server, cache):
+    url = server.add('it', CONTENT, broken_after=40_000, ranges=False)
+    fails(url)
+    server.files['it'].broken_after, server.files['it'].ranges, server.files['it'].requests = None, True, []
+    for _ in range(2):
+        with full_disk(0):
+            assert 'cannot be written' in fails(url)
+    assert downloads.download(url).read_bytes() == CONTENT
+    assert server.files['it'].requests == ['bytes=40000-'] * 3
+
+
 def test_busy_server(server):
     assert downloads.download(server.add('busy', CONTENT, busy=3)).read_bytes() == CONTENT
     assert 'the server answers 503' in fails(server.add('busier', CONTENT, busy=100))
@@ -149,6 +208,8 @@ def test_a_hash_given_later_is_checked(server, cache):
         ('https://example.com/it.pkl#sha256=12', '64 hexadecimal digits'),
         ('https://example.com/it.pkl#md5=12', '64 hexadecimal digits'),
         ('https://[it', 'is no web address'),
+        ('https://example.com/a%00b.pkl', 'is no web address'),
+        (f'https://{"ü" * 64}.com/it.pkl', 'is no web address'),
     ],
 )
 def test_addresses_that_are_refused(url, expected):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def directory(small_pickle, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def adapter(directory, tmp_path_factory) -> Path:
-    """Tri-D and G2 of that generator with other numbers, not-a-number and negative zero among them."""
+    """Tri-D and G2 of that generator with other numbers, the smallest one and negative zero among them."""
     path = tmp_path_factory.mktemp('run')
     source = load_source(directory)
     write_adapter(path, source, lambda name: name.startswith(ADAPTED))
@@ -55,7 +56,7 @@ def write_adapter(path: Path, source: eg3d_jax.TriPlaneGenerator, chosen: Callab
     adapted = {name: rng.standard_normal(leaf.shape).astype(np.float32) for name, leaf in leaves.items()}
     for name, array in adapted.items():
         if name.endswith('bias'):
-            array[:2] = [np.nan, -0.0][: array.size]
+            array[:2] = [np.finfo(np.float32).smallest_subnormal, -0.0][: array.size]
     arrays = {name: jnp.asarray(array) for name, array in adapted.items()}
     save_adapter(path, source, arrays, fingerprint(source), {})
 
@@ -107,6 +108,20 @@ def refused(*arguments: Any, **options: Any) -> str:
     with pytest.raises(ConversionError) as caught:
         convert.export.export(*arguments, **options)
     return str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['it.pt', 'it.safetensors', 'it.pkl'])
+def test_a_full_disk(directory, adapter, tmp_path, name):
+    """A limit on the size of files stands for the disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        message = refused(adapter, directory, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert message.startswith(f'{tmp_path / name} cannot be written: ')
+    assert message.endswith('; make room or choose another --output.')
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestPickle:

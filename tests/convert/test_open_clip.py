@@ -200,6 +200,9 @@ def test_published_sizes(name, config, values):
         (lambda config: config['model_cfg']['vision_cfg'].update(layers=3), 'the arrays: vision_cfg.layers'),
         (lambda config: config['model_cfg'].update(embed_dim=3), 'other sizes than the arrays: embed_dim'),
         (lambda config: config['preprocess_cfg'].update(mean=[0.5, 0.5, 0.5]), "not CLIP's"),
+        (lambda config: config['preprocess_cfg'].update(mean=[0.5, 0.5]), 'values of an unexpected kind'),
+        (lambda config: config['model_cfg']['vision_cfg'].update(head_width='x'), 'values of an unexpected kind'),
+        (lambda config: config['model_cfg']['text_cfg'].update(heads=[8]), 'values of an unexpected kind'),
         (lambda config: config.update(model_cfg=3), 'model_cfg is a int'),
     ],
 )

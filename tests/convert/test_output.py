@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from safetensors.numpy import load_file
 import convert.eg3d
 import convert.output
 from convert import ConversionError
+from convert.output import whole_directory
 
 
 def refused(source: Path, output: Path, force: bool = False) -> str:
@@ -74,12 +77,77 @@ def test_failure_while_writing_leaves_what_was(small_pickle, tmp_path, monkeypat
         raise error
 
     monkeypatch.setattr(convert.output, 'write_safetensors', fail)
-    with pytest.raises(type(error)):
+    expected = ConversionError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
         convert.eg3d.convert(small_pickle, tmp_path / 'out', force=True)
     assert (tmp_path / 'out' / 'weights.safetensors').read_bytes() == before
-    with pytest.raises(type(error)):
+    with pytest.raises(expected):
         convert.eg3d.convert(small_pickle, tmp_path / 'new')
     assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def test_a_full_disk(small_pickle, tmp_path):
+    """A limit on the size of files stands for the disk. Nothing is wrong with the source, so it is not named."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        message = refused(small_pickle, tmp_path / 'out')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    expected = f'{tmp_path / "out"} cannot be written: File too large; make room or choose another --output.'
+    assert message == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+def make(output: Path, content: str) -> None:
+    with whole_directory(output) as directory:
+        (directory / 'it').write_text(content)
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
+    """In a container the next process may have the same number."""
+    (tmp_path / f'.out.writing-{os.getpid()}').mkdir()
+    make(tmp_path / 'out', 'new')
+    assert (tmp_path / 'out' / 'it').read_text() == 'new'
+
+
+def test_permissions_are_the_usual_ones(tmp_path):
+    (tmp_path / 'usual').mkdir()
+    make(tmp_path / 'out', 'new')
+    assert (tmp_path / 'out').stat().st_mode == (tmp_path / 'usual').stat().st_mode
+
+
+def test_a_replaced_output_is_put_back_if_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    make(tmp_path / 'out', 'old')
+    rename = Path.rename
+
+    def fails_for_the_new(path, target):
+        if (path / 'it').read_text() == 'new':
+            raise OSError(errno.EIO, 'Input/output error')
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, 'rename', fails_for_the_new)
+    with pytest.raises(ConversionError, match='cannot be written: Input/output error'):
+        make(tmp_path / 'out', 'new')
+    assert (tmp_path / 'out' / 'it').read_text() == 'old'
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def test_a_replaced_output_that_cannot_be_put_back_is_kept(tmp_path, monkeypatch):
+    make(tmp_path / 'out', 'old')
+    rename = Path.rename
+
+    def works_once(path, target):
+        monkeypatch.setattr(Path, 'rename', fails)
+        return rename(path, target)
+
+    def fails(*_):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(Path, 'rename', works_once)
+    with pytest.raises(ConversionError):
+        make(tmp_path / 'out', 'new')
+    assert [path.read_text() for path in tmp_path.rglob('it')] == ['old']
 
 
 KILLED = """

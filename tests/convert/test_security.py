@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,118 @@ def test_archive_whose_members_overlap_is_refused(tmp_path):
     assert len(file.getvalue()) < 300_000
     for convert_it in (convert.clip.convert, convert.eg3d.convert):
         assert 'it/data/0 and others hold more than the whole file' in refused(convert_it, file.getvalue(), tmp_path)
+
+
+def text(content: str) -> bytes:
+    return b'X' + len(content).to_bytes(4, 'little') + content.encode()
+
+
+def pairs(depth: int, instruction: bytes) -> bytes:
+    """Instructions of a pair of the same pair of ...: 2^depth values when they are counted one by one."""
+    content = b'N\x85q\x00'
+    for index in range(depth):
+        content += b'0' + (b'(h' + bytes([index])) + b'h' + bytes([index]) + instruction + b'q' + bytes([index + 1])
+    return content
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        b'N' + b'\x85' * 200_000,  # a tuple of a tuple of ...
+        b'N' + b'\x85' * 5000,
+        pairs(60, b't'),
+        pairs(60, b'\x91'),  # of frozen sets
+        b')\x85',
+    ],
+)
+@pytest.mark.parametrize('place', [b'}%bNs', b'\x8f(%b\x90', b'(%b\x91', b'cbuiltins\nset\n(%bl\x85R'])
+def test_nested_keys_are_refused(key, place, tmp_path):
+    """Python would look for them until its stack is full, or for ever."""
+    message = refused(convert.eg3d.convert, b'\x80\x04' + place % key + b'.', tmp_path)
+    assert 'by a tuple of tuples' in message or 'unhashable' in message
+
+
+def test_plain_keys_are_read():
+    content = {(1, 'a'): (1, (2, ((),))), (): {(1, 2), 3}, 'frozen': frozenset({1})}
+    read = read_modules(io.BytesIO(pickle.dumps(content, 4)))
+    assert read == content
+
+
+def test_bytes_that_are_promised_take_no_memory():
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConversionError, match='is damaged'):
+            read_modules(io.BytesIO(b'\x80\x05\x96' + (3 << 30).to_bytes(8, 'little') + b'.'))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ('instructions', 'expected'),
+    [
+        (b'ctorch_utils.persistence\n_reconstruct_persistent_obj\n}(%b%b%b%bu\x85R', 'version a Tuple; known'),
+        (b'c_codecs\nencode\n(%.0b%.0b%.0bX\x00\x00\x00\x00%btR', 'encodes bytes as a Tuple'),
+        (b'cnumpy\ndtype\n%.0b%.0b%.0b%b\x85R', 'NumPy value of type a Tuple'),
+    ],
+)
+def test_endless_values_are_not_shown(instructions, expected, tmp_path):
+    content = instructions % (text('type'), text('class'), text('version'), pairs(60, b't'))
+    assert expected in refused(convert.eg3d.convert, b'\x80\x04' + content + b'.', tmp_path)
+
+
+def test_endless_names_of_storages(tmp_path):
+    machine = {'protocol_version': STREAM_PROTOCOL, 'little_endian': True, 'type_sizes': {}}
+    head = b''.join(pickle.dumps(part, 2) for part in (STREAM_MAGIC, STREAM_PROTOCOL, machine, {}))
+    content = head + b'\x80\x04](' + pairs(60, b't') + b'e.'
+    assert 'its list of storages' in refused(convert.clip.convert, content, tmp_path)
+
+
+def test_a_tensor_with_attributes_is_made_by_no_other_function(tmp_path):
+    """Arguments inside of arguments would be copied over and over."""
+    call = b'ctorch._tensor\n_rebuild_from_type_v2\n(c_codecs\nencode\nN' + text('it') + text('latin1') + b'\x86tR'
+    assert 'a tensor with attributes has not' in refused(convert.eg3d.convert, b'\x80\x04' + call + b'.', tmp_path)
+
+
+@pytest.mark.parametrize('name', ['clamp_mode', 'ray_start'])
+def test_endless_constructor_arguments(write_snapshot, tmp_path, name):
+    endless: list[Any] = []
+    for _ in range(60):
+        endless = [endless, endless]
+
+    def change(generator, reference):
+        generator.rendering_kwargs[name] = endless
+        return generator
+
+    with pytest.raises(ConversionError, match='made with more than 500 values'):
+        convert.eg3d.convert(write_snapshot(change), tmp_path / 'out')
+
+
+def test_endless_layers_of_a_generator(write_snapshot, tmp_path):
+    def change(generator, reference):
+        generator._init_kwargs['mapping_kwargs'] = {'num_layers': 10**9}
+        return generator
+
+    with pytest.raises(ConversionError, match='asks for a network of 1000000000 layers, but holds'):
+        convert.eg3d.convert(write_snapshot(change), tmp_path / 'out')
+
+
+def test_endless_layers_of_a_discriminator(small_arguments, tmp_path):
+    arguments = eg3d_entries.discriminator_arguments(small_arguments) | {'mapping_kwargs': {'num_layers': 10**9}}
+    entries = eg3d_entries.discriminator_entries(small_arguments)
+    state = {name: torch.from_numpy(array) for name, array in eg3d_entries.random_arrays(entries, 0).items()}
+    torch.save({'D': state, 'init_kwargs': arguments}, tmp_path / 'it.pt')
+    with pytest.raises(ConversionError, match='asks for a network of 1000000000 layers, but holds'):
+        convert.eg3d.convert(tmp_path / 'it.pt', tmp_path / 'out', network='D')
+
+
+@pytest.mark.parametrize('tower', ['vision_config', 'text_config'])
+def test_endless_layers_of_a_clip(tower, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps({'model_type': 'clip', tower: {'num_hidden_layers': 10**9}}))
+    name = 'vision_model.embeddings.patch_embedding.weight'
+    torch.save({name: torch.ones(1)}, tmp_path / 'pytorch_model.bin')
+    with pytest.raises(ConversionError, match='asks for a network of 1000000000 layers, but holds 1 arrays'):
+        convert.clip.convert(tmp_path, tmp_path / 'out')
 
 
 def copy_of_entry(archive: zipfile.ZipFile, name: str, other: str) -> None:

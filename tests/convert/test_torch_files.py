@@ -101,7 +101,8 @@ def fails(path: Path) -> str:
     [
         ([torch.ones(2)], 'holds a list, not a state dict'),
         ({'a': torch.ones(2), 'b': 3}, "'b' is no tensor"),
-        ({3: torch.ones(2)}, "'3' is no tensor"),
+        ({3: torch.ones(2)}, ': 3 is no tensor'),
+        ({(1, 2): torch.ones(2)}, 'a Tuple is no tensor'),
         ({}, 'it is empty'),
     ],
 )
@@ -130,7 +131,16 @@ def test_tensor_that_reaches_beyond_its_storage(path):
 
 @pytest.mark.parametrize(
     ('shape', 'strides'),
-    [((1,), (2**70,)), ((2**40, 2**40), (0, 0)), ((2**70,), (0,)), ((-1,), (1,)), ((2,), (1, 1)), ((1.5,), (1,))],
+    [
+        ((1,), (2**70,)),
+        ((2**40, 2**40), (0, 0)),
+        ((2**70,), (0,)),
+        ((0, 2**70), (1, 1)),
+        ((-1,), (1,)),
+        ((2,), (1, 1)),
+        ((1.5,), (1,)),
+        ((1,) * 70, (1,) * 70),
+    ],
 )
 def test_tensor_of_impossible_size(path, shape, strides):
     class Tensor:
@@ -140,6 +150,36 @@ def test_tensor_of_impossible_size(path, shape, strides):
 
     torch.save({'a': Tensor()}, path)
     assert 'is damaged' in fails(path)
+
+
+def test_attributes_of_an_ordered_dictionary_are_left_out(path):
+    written = OrderedDict(a=torch.ones(2))
+    written.itemx = 5
+    torch.save(written, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert content.count(b'itemx') == 1
+    path.write_bytes(content.replace(b'itemx', b'items'))
+    assert read_state_dict(path)['a'].tolist() == [1, 1]
+
+
+def test_storage_of_endless_length(path):
+    """A number that Python refuses to write out, in the message as well."""
+
+    class Tensor:
+        def __reduce__(self):
+            storage = torch.ones(3)._typed_storage()
+            return torch._utils._rebuild_tensor_v2, (storage, 0, (3,), (1,), False, OrderedDict())
+
+    torch.save({'a': Tensor()}, path)
+    with zipfile.ZipFile(path) as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    assert members['it/data.pkl'].count(b'K\x03tq') == 1
+    endless = b'\x8b' + struct.pack('<i', 5000) + b'\x01' * 5000
+    members['it/data.pkl'] = members['it/data.pkl'].replace(b'K\x03tq', endless + b'tq')
+    with zipfile.ZipFile(path, 'w') as target:
+        for name, member in members.items():
+            target.writestr(name, member)
+    assert 'has not the length of a int values' in fails(path)
 
 
 def test_storage_of_another_length(path):
