@@ -186,7 +186,7 @@ def _open_clip_settings(values: Mapping[str, Any]) -> dict[str, int]:
     pixels = values.get('preprocess_cfg') or {}
     for field, ours in (('mean', MEAN), ('std', STD)):
         if field in pixels and not np.allclose(pixels[field], ours, atol=1e-3):
-            raise ConversionError(f"open_clip_config.json: images have another {field} than CLIP's {ours}.")
+            raise ConversionError(f"open_clip_config.json: images have a {field} that is not CLIP's {ours}.")
     vision, text = towers['vision_cfg'], towers['text_cfg']
     found = {'vision_head_width': vision.get('head_width', HEAD_WIDTH), 'text_heads': text.get('heads')}
     return {name: int(value) for name, value in found.items() if value}
