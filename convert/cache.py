@@ -15,7 +15,7 @@ from filelock import FileLock
 from convert.engine import Report
 from convert.errors import ConversionError, OutputError
 from convert.output import WEIGHTS_FILE, remove_leftovers
-from convert.sources import Select, fetch
+from convert.sources import SCHEME, Select, fetch
 
 CACHE_VARIABLE = 'ADAPTER3D_CACHE'  # the environment variable that moves the directory
 CACHE_NAME = '3d-adapter-jax'
@@ -55,7 +55,8 @@ def converted(source: str, kind: str, convert: Callable[..., Report], select: Se
     path = fetch(source, select)
     if not path.exists():
         raise ConversionError(f'{source}: does not exist.')
-    identity = json.dumps([CONVERSION, kind, source, _identity(path)])
+    address = source if SCHEME in source else ''  # a local file and its folder are one source, wherever they are named
+    identity = json.dumps([CONVERSION, kind, address, _identity(path)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     output = cache_directory() / 'converted' / f'{path.stem}-{key}'
     with locked(key):
