@@ -1,4 +1,4 @@
-"""Which random numbers a key is for: what is folded into a seed, once and for all: other numbers give other results."""
+"""What is folded into a seed, by what its random numbers are for; other values would give other results."""
 
 TRAINING, SOURCE_SAMPLES, SAMPLE_HEADS, DOMAINS = range(4)  # into a run's seed
 

@@ -55,7 +55,7 @@ def converted(source: str, kind: str, convert: Callable[..., Report], select: Se
     path = fetch(source, select)
     if not path.exists():
         raise ConversionError(f'{source}: does not exist.')
-    address = source if SCHEME in source else ''  # a local file and its folder are one source, wherever they are named
+    address = source if SCHEME in source else ''  # a local file and its folder are one source
     identity = json.dumps([CONVERSION, kind, address, _identity(path)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     output = cache_directory() / 'converted' / f'{path.stem}-{key}'
