@@ -98,7 +98,7 @@ class PhaseConfig:
     weights: LossWeights = field(default_factory=LossWeights)
     render_resolution: int | None = None  # side of the feature image in training; None: the generator's own
     updates: int = 1  # of the parameters, in a row, on each step's batch: what they do not change is computed once
-    strokes: bool = False  # trains the strengths of G2's noise as well, ours; see eg3d_jax.surface_noise
+    strokes: bool = False  # trains the strengths of G2's noise as well, ours; see eg3d_jax.hatching
     final_rate: float = 1.0  # share of the learning rate that half a cosine leaves at the end; 1: it is constant
 
     def trains(self, stage: str) -> bool:

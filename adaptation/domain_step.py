@@ -43,7 +43,7 @@ from adaptation.step import (
     without_strokes,
 )
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.surface_noise import is_strength
+from eg3d_jax.hatching import is_strength
 
 
 class DomainConstants(NamedTuple):

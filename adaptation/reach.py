@@ -10,7 +10,7 @@ from adaptation.errors import ConfigError
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.phases import Phase
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.surface_noise import is_strength
+from eg3d_jax.hatching import is_strength
 
 
 def refuse_phases_without_effect(phases: tuple[Phase, ...], generator: TriPlaneGenerator) -> None:
@@ -41,7 +41,7 @@ def refuse_strokes_without_noise(phases: tuple[Phase, ...], generator: TriPlaneG
     if generator.config.superresolution.noise_mode == 'none':
         problems = [
             f"config.phases.{phase.name}.strokes: this generator's super-resolution has its noise off: give its "
-            f'config.json "noise_mode": "surface" under "superresolution", or leave strokes out'
+            f'config.json "noise_mode": "hatching" under "superresolution", or leave strokes out'
             for phase in asking
         ]
     else:

@@ -27,7 +27,7 @@ from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
 from clip_jax import ImageEncoding
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
-from eg3d_jax.surface_noise import is_strength
+from eg3d_jax.hatching import is_strength
 
 METRICS = ('loss', *vars(LossWeights()), 'gradient_norm', 'parameter_norm')  # in the order of the log
 ADAM_B1 = 0.0  # as in GAN training: no momentum

@@ -34,7 +34,7 @@ from convert.output import RECORD_FILE, make_parents, writing
 from convert.safetensors_files import write_safetensors
 from convert.sources import Selection, fetch
 from eg3d_jax.files import replacing
-from eg3d_jax.surface_noise import is_strength
+from eg3d_jax.hatching import is_strength
 
 PICKLE_ENDINGS = ('.pkl', '.pickle')
 TORCH_ENDINGS = ('.pt', '.pth')
@@ -51,7 +51,7 @@ class Exported:
       written: names of the arrays in a state dict, or of the replaced ones in a pickle.
       values: how many numbers these hold.
       original: the pickle that was copied, if one was.
-      strokes: whether our pictures show strokes that EG3D's own code, which knows no noise on surfaces, will not show.
+      strokes: whether our pictures show strokes that EG3D's own code, which knows no hatching, will not show.
     """
 
     written: tuple[str, ...]
@@ -190,8 +190,8 @@ def _export_pickle(
 
 
 def _has_strokes(network: Network, leaves: Mapping[str, np.ndarray]) -> bool:
-    """Whether noise on surfaces is seen in the pictures of G2 with these leaves."""
-    if isinstance(network, eg3d_jax.DualDiscriminator) or network.config.superresolution.noise_mode != 'surface':
+    """Whether hatching is seen in the pictures of G2 with these leaves."""
+    if isinstance(network, eg3d_jax.DualDiscriminator) or network.config.superresolution.noise_mode != 'hatching':
         return False
     arrays = {name: np.asarray(value[...]) for name, value in eg3d_jax.weight_names(network).items()} | dict(leaves)
     return any(bool(np.any(array != 0)) for name, array in arrays.items() if is_strength(name))

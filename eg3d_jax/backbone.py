@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from eg3d_jax.config import SMALLEST_RESOLUTION, GeneratorConfig
 from eg3d_jax.convolution import upsample
+from eg3d_jax.hatching import Surface
 from eg3d_jax.layers import SynthesisLayer, ToRGB
 from eg3d_jax.mapping import MappingNetwork
 
@@ -60,12 +61,12 @@ class SynthesisBlock(nnx.Module):
         *,
         noise_mode: str,
         key: PRNGKeyArray | None = None,
-        points: Float[Array, 'N h w 3'] | None = None,
+        surface: Surface | None = None,
     ) -> tuple[Float[Array, 'N H2 W2 C3'], Float[Array, 'N H2 W2 C2']]:
         """(features, image) of this block; ws are those of conv0, conv1 and torgb."""
         key0, key1 = (None, None) if key is None else jax.random.split(key)
-        x = self.conv0(x, ws[:, 0], noise_mode=noise_mode, key=key0, points=points)
-        x = self.conv1(x, ws[:, 1], noise_mode=noise_mode, key=key1, points=points)
+        x = self.conv0(x, ws[:, 0], noise_mode=noise_mode, key=key0, surface=surface)
+        x = self.conv1(x, ws[:, 1], noise_mode=noise_mode, key=key1, surface=surface)
         image = upsample(image) if self.doubles else image
         return x, image + self.torgb(x, ws[:, 2])
 

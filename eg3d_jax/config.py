@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-NOISE_MODES = ('const', 'random', 'none', 'surface')
+NOISE_MODES = ('const', 'random', 'none', 'hatching')
 POSE_DISTRIBUTIONS = ('gaussian', 'uniform')
 RGB_CHANNELS = 3
 SMALLEST_RESOLUTION = 4  # side of the backbone's learned constant

@@ -111,15 +111,15 @@ class TriPlaneGenerator(nnx.Module):
 
         Args:
             feature_image, points: what `render` returned under these names; points are needed where the noise mode is
-                'surface'.
+                'hatching'.
             ws: w vectors, of which the last is used.
-            noise_mode: None: the config's, which is 'none' in the published networks; 'surface': see
-                `eg3d_jax.surface_noise`.
+            noise_mode: None: the config's, which is 'none' in the published networks; 'hatching': see
+                `eg3d_jax.hatching`.
             key: for the noise mode 'random'.
 
         Raises:
             ValueError: a feature image that is not square or has a wrong number of channels, ws or points of a wrong
-                shape, an unknown noise mode, a random one without a key, a surface's without points, or a stored noise
+                shape, an unknown noise mode, a random one without a key, hatching without points, or a stored noise
                 of another size than the image.
         """
         _check_shape('feature_image', feature_image, ('N', 'h', 'w', self.config.decoder.feature_channels))

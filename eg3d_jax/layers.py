@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from eg3d_jax.config import check_noise_mode
 from eg3d_jax.convolution import convolve, convolve_doubling
-from eg3d_jax.surface_noise import resized_points, surface_noise
+from eg3d_jax.hatching import Surface, hatching
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)  # keeps the variance through a leaky ReLU
@@ -101,25 +101,24 @@ class SynthesisLayer(nnx.Module):
         *,
         noise_mode: str,
         key: PRNGKeyArray | None = None,
-        points: Float[Array, 'N h w 3'] | None = None,
+        surface: Surface | None = None,
     ) -> Float[Array, 'N H2 W2 O']:
-        """The layer's activations; `key` is used where `noise_mode` is 'random', `points` where it is 'surface'."""
+        """The layer's activations; `key` is used where `noise_mode` is 'random', `surface` where it is
+        'hatching'."""
         x = modulated_convolution(x, self.weight[...], self.affine(w), doubles=self.doubles)
-        x = x + self._noise(x.shape, noise_mode, key, points)
+        x = x + self._noise(x.shape, noise_mode, key, surface)
         return clamp(leaky_relu(x + self.bias[...]), self.conv_clamp)
 
     def _noise(
-        self, shape: tuple[int, ...], noise_mode: str, key: PRNGKeyArray | None, points: Array | None
+        self, shape: tuple[int, ...], noise_mode: str, key: PRNGKeyArray | None, surface: Surface | None
     ) -> Array | float:
         check_noise_mode(noise_mode)
         if noise_mode == 'none':
             return 0.0
-        if noise_mode == 'surface':
-            if points is None:
-                raise ValueError("noise_mode 'surface' needs the points that the pixels see")
-            return self.noise_strength[...] * surface_noise(
-                self.noise_const[...], resized_points(points, (shape[1], shape[2]))
-            )
+        if noise_mode == 'hatching':
+            if surface is None:
+                raise ValueError("noise_mode 'hatching' needs the points that the pixels see")
+            return self.noise_strength[...] * hatching(self.noise_const[...], surface.resized((shape[1], shape[2])))
         if noise_mode == 'random':
             if key is None:
                 raise ValueError("noise_mode 'random' needs a key")

@@ -64,7 +64,7 @@ MINIATURE = GeneratorConfig(
         neural_resolution=64, depth_resolution=24, importance_resolution=24, ray_start=2.2, ray_end=3.25
     ),
     superresolution=SuperresolutionConfig(
-        input_resolution=64, first_block_doubles=False, channels=(48, 24), noise_mode='surface'
+        input_resolution=64, first_block_doubles=False, channels=(48, 24), noise_mode='hatching'
     ),
     camera=CameraConfig(fov_degrees=26.4, pivot=(0.0, 0.0, 0.0)),
 )

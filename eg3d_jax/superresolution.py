@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from eg3d_jax.backbone import SynthesisBlock
 from eg3d_jax.config import RGB_CHANNELS, GeneratorConfig
+from eg3d_jax.hatching import Surface, tone
 
 WS_PER_BLOCK = 3  # conv0, conv1, torgb: the last w serves all of them, in both blocks
 
@@ -48,15 +49,15 @@ class Superresolution(nnx.Module):
         noise_mode: str | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, 'N H H 3']:
-        """The final image, in [-1, 1] by convention (not clipped); `points` are what 'surface' noise lies on."""
+        """The final image, in [-1, 1] by convention (not clipped); `points` are where 'hatching' lies."""
         noise_mode = self.settings.noise_mode if noise_mode is None else noise_mode
         key0, key1 = (None, None) if key is None else jax.random.split(key)
+        surface = None if points is None else Surface(points / self.box_warp, tone(feature_image[..., :RGB_CHANNELS]))
         x = self._resize(feature_image)
         image = x[..., :RGB_CHANNELS]
         last_ws = jnp.repeat(ws[:, -1:], WS_PER_BLOCK, axis=1)
-        places = None if points is None else points / self.box_warp
-        x, image = self.block0(x, image, last_ws, noise_mode=noise_mode, key=key0, points=places)
-        _, image = self.block1(x, image, last_ws, noise_mode=noise_mode, key=key1, points=places)
+        x, image = self.block0(x, image, last_ws, noise_mode=noise_mode, key=key0, surface=surface)
+        _, image = self.block1(x, image, last_ws, noise_mode=noise_mode, key=key1, surface=surface)
         return image
 
     def _resize(self, feature_image: Array) -> Array:

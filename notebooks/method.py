@@ -79,7 +79,7 @@ from adaptation.main import load_experiment
 from adaptation.samples import equal_batches
 from adaptation.step import frontal_cameras
 from eg3d_jax import cameras
-from eg3d_jax.surface_noise import resized_points, surface_noise
+from eg3d_jax.hatching import Surface, hatching, tone
 
 settings = load_experiment(find_file(CONFIG))
 inputs = load_inputs(adaptation.read_config(settings))
@@ -426,10 +426,11 @@ def with_and_without(generator, z, camera, conditioning):
     ws = generator.mapping(z, conditioning)
     rendered = generator.render(generator.planes(ws), camera)
     stored = generator.superresolution.block1.conv1.noise_const[...]
-    strokes = surface_noise(stored, resized_points(rendered.points, stored.shape))
+    raw, box_warp = rendered.feature_image[..., :3], generator.config.rendering.box_warp
+    strokes = hatching(stored, Surface(rendered.points / box_warp, tone(raw)).resized(stored.shape))
     without, drawn = (
         generator.superresolve(rendered.feature_image, ws, rendered.points, noise_mode=mode)
-        for mode in ('none', 'surface')
+        for mode in ('none', 'hatching')
     )
     return strokes, without, drawn
 

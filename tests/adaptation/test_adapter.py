@@ -89,9 +89,9 @@ def changed(generator: Generator, **groups: dict[str, Any]) -> Generator:
 
 
 def test_refuses_the_same_weights_with_another_config(adapter: Path, tiny_generator: Generator):
-    other = changed(tiny_generator, superresolution={'noise_mode': 'surface'}, rendering={'ray_end': 3.0})
+    other = changed(tiny_generator, superresolution={'noise_mode': 'hatching'}, rendering={'ray_end': 3.0})
     assert fingerprint(other) == fingerprint(tiny_generator)
-    differing = r'rendering\.ray_end 3\.3 there, 3\.0 here, superresolution\.noise_mode none there, surface here'
+    differing = r'rendering\.ray_end 3\.3 there, 3\.0 here, superresolution\.noise_mode none there, hatching here'
     with pytest.raises(AdapterError, match=rf"\({differing}\): put it back in the generator's config\.json"):
         load_adapted(other, adapter)
 
@@ -105,8 +105,8 @@ def test_an_adapter_that_is_older_than_a_field_has_its_default(adapter: Path, ti
     del info['source']['config']['superresolution']['noise_mode']
     (adapter / 'adapter.json').write_text(json.dumps(info))
     load_adapted(tiny_generator, adapter)
-    with pytest.raises(AdapterError, match='noise_mode none there, surface here'):
-        load_adapted(changed(tiny_generator, superresolution={'noise_mode': 'surface'}), adapter)
+    with pytest.raises(AdapterError, match='noise_mode none there, hatching here'):
+        load_adapted(changed(tiny_generator, superresolution={'noise_mode': 'hatching'}), adapter)
 
 
 def test_settings_have_one_hash_for_all_cameras(tiny_generator: Generator):

@@ -21,7 +21,7 @@ STRENGTHS = {f'superresolution.block{block}.conv{layer}.noise_strength' for bloc
 @pytest.fixture(scope='module')
 def with_noise(tiny_generator: eg3d_jax.TriPlaneGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the tiny generator with the noise of its G2 on surfaces, as yet of strength 0."""
-    settings = dataclasses.replace(tiny_generator.config.superresolution, noise_mode='surface')
+    settings = dataclasses.replace(tiny_generator.config.superresolution, noise_mode='hatching')
     config = dataclasses.replace(tiny_generator.config, superresolution=settings)
     generator = eg3d_jax.TriPlaneGenerator(config, rngs=nnx.Rngs(0))
     nnx.update(generator, nnx.state(tiny_generator))
@@ -81,6 +81,6 @@ def test_they_are_refused_where_no_strength_is_trained(
 
 
 def test_they_are_refused_where_the_noise_is_off(tiny_config: Callable[..., AdaptationConfig], tmp_path: Path):
-    with pytest.raises(ConfigError, match=r'config\.phases\.phase2\.strokes: this generator.*"noise_mode": "surface"'):
+    with pytest.raises(ConfigError, match=r'config\.phases\.phase2\.strokes: this generator.*"noise_mode": "hatching"'):
         run(tiny_config(phases__phase2__strokes=True), tmp_path / 'run', quiet=True)
     assert not (tmp_path / 'run').exists()

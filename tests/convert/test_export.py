@@ -289,7 +289,7 @@ class TestStateDict:
 
 @pytest.mark.parametrize('strength', [0.0, 0.1])
 def test_strokes_that_are_lost_are_named(strength, tmp_path):
-    source = load_source('miniature')  # whose G2 has its noise on surfaces
+    source = load_source('miniature')  # whose G2 can draw hatching
     strengths = {'superresolution.block1.conv1.noise_strength': jnp.asarray(strength)}
     save_adapter(tmp_path, source, strengths, fingerprint(source), {})
     exported = convert.export.export(tmp_path, 'miniature', tmp_path / 'it.safetensors')

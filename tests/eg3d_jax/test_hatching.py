@@ -1,4 +1,4 @@
-"""Noise that lies on surfaces: where its strokes run, and what G2 makes of it."""
+"""Hatching: where its strokes run, where they are strong, and what G2 makes of it."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.surface_noise import STROKE, alternating, resized_points, surface_noise
+from eg3d_jax.hatching import HALF, STROKE, Surface, alternating, hatching, strokes, tone
 
 SIDE = 16
 
@@ -35,7 +35,7 @@ def expected(noise: np.ndarray, point: np.ndarray) -> float:
 
 
 def test_it_is_looked_up_as_a_transcription_does(noise, points):
-    found = np.asarray(surface_noise(noise, points))
+    found = np.asarray(strokes(noise, points))
     each = [expected(np.asarray(noise), point) for point in np.asarray(points).reshape(-1, 3)]
     np.testing.assert_allclose(found.ravel(), each, atol=1e-4)
     assert found.std() > 0.3
@@ -46,8 +46,8 @@ def test_strokes_are_longer_than_wide_and_reach_through_all_depths(noise):
     start = jax.random.uniform(jax.random.key(2), (1, 32, 32, 3))
 
     def change(x: float, y: float, z: float) -> float:
-        moved = surface_noise(noise, start + step * jnp.array([x, y, z]))
-        return float(jnp.mean(jnp.abs(moved - surface_noise(noise, start))))
+        moved = strokes(noise, start + step * jnp.array([x, y, z]))
+        return float(jnp.mean(jnp.abs(moved - strokes(noise, start))))
 
     diagonal = np.sqrt(0.5)
     assert change(0, 0, 1) == 0
@@ -61,33 +61,61 @@ def test_strokes_alternate_with_gaps():
     np.testing.assert_allclose(alternating(jnp.full((4, 4), 3.0)), 0, atol=1e-6)
 
 
-def test_points_of_another_resolution(points):
-    assert resized_points(points, (5, 5)) is points
-    assert resized_points(points, (10, 10)).shape == (2, 10, 10, 3)
+def test_tone_is_0_on_white_and_grows_with_darkness():
+    greys = jnp.array([1.2, 1.0, 1.0 - HALF, 0.0, -1.0])
+    found = np.asarray(tone(jnp.broadcast_to(greys[:, None, None, None], (5, 1, 1, 3)))).ravel()
+    np.testing.assert_allclose(found, [0, 0, 0.5, 1 / (1 + HALF), 2 / (2 + HALF)], atol=1e-6)
+    red = jnp.array([1.0, -1.0, -1.0])[None, None, None]
+    np.testing.assert_allclose(tone(red), (4 / 3) / (4 / 3 + HALF), atol=1e-6)
+
+
+def test_hatching_is_the_strokes_by_the_tone(noise, points):
+    shade = jax.random.uniform(jax.random.key(4), (2, 5, 5, 1))
+    drawn = hatching(noise, Surface(points, shade))
+    np.testing.assert_allclose(drawn, shade * strokes(noise, points), atol=1e-6)
+    np.testing.assert_array_equal(hatching(noise, Surface(points, jnp.zeros_like(shade))), 0)
+
+
+def test_a_surface_of_another_resolution(points):
+    surface = Surface(points, points[..., :1])
+    assert all(one is other for one, other in zip(surface.resized((5, 5)), surface, strict=True))
+    assert [one.shape for one in surface.resized((10, 10))] == [(2, 10, 10, 3), (2, 10, 10, 1)]
     flat = jnp.stack([*jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0)), jnp.zeros((4, 4))], axis=-1)[None]
-    np.testing.assert_allclose(resized_points(flat, (8, 8))[0, 3, 2:6, 0], [0.75, 1.25, 1.75, 2.25], atol=1e-6)
+    for one in Surface(flat, flat[..., :1]).resized((8, 8)):
+        np.testing.assert_allclose(one[0, 3, 2:6, 0], [0.75, 1.25, 1.75, 2.25], atol=1e-6)
 
 
 class TestInG2:
     def test_strengths_of_0_leave_the_image_as_without_noise(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
         generator, images = with_strength(tiny_generator, 0.0), {}
         rendered = generator.render(tiny_planes, tiny_cameras)
-        for mode in ('none', 'surface'):
+        for mode in ('none', 'hatching'):
             images[mode] = generator.superresolve(rendered.feature_image, tiny_ws, rendered.points, noise_mode=mode)
-        np.testing.assert_array_equal(images['none'], images['surface'])
+        np.testing.assert_array_equal(images['none'], images['hatching'])
 
     def test_it_depends_on_the_points(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
         generator = with_strength(tiny_generator, 1.0)
         features, _, _, seen = generator.render(tiny_planes, tiny_cameras)
         here, there = (
-            generator.superresolve(features, tiny_ws, at, noise_mode='surface') for at in (seen, seen + jnp.array(0.3))
+            generator.superresolve(features, tiny_ws, at, noise_mode='hatching') for at in (seen, seen + jnp.array(0.3))
         )
         assert not np.allclose(here, there, atol=1e-3)
 
+    def test_white_has_none(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
+        generator = with_strength(tiny_generator, 1.0)
+        features, _, _, seen = generator.render(tiny_planes, tiny_cameras)
+        white, grey = (features.at[..., :3].set(value) for value in (1.0, 0.0))
+        clean, drawn = (
+            [generator.superresolve(paper, tiny_ws, seen, noise_mode=mode) for paper in (white, grey)]
+            for mode in ('none', 'hatching')
+        )
+        np.testing.assert_array_equal(clean[0], drawn[0])
+        assert not np.allclose(clean[1], drawn[1], atol=1e-2)
+
     def test_without_points_it_is_refused(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
         features = tiny_generator.render(tiny_planes, tiny_cameras).feature_image
-        with pytest.raises(ValueError, match="noise_mode 'surface' needs the points that the pixels see"):
-            tiny_generator.superresolve(features, tiny_ws, noise_mode='surface')
+        with pytest.raises(ValueError, match="noise_mode 'hatching' needs the points that the pixels see"):
+            tiny_generator.superresolve(features, tiny_ws, noise_mode='hatching')
 
     def test_points_of_a_wrong_shape(self, unchecked_annotations, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
         rendered = tiny_generator.render(tiny_planes, tiny_cameras)
