@@ -79,6 +79,7 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         {'rate 2': '0.008', 'steps 2': '20 x 8'},
         {'rate 2': '0.008', 'crop': '0.1'},
         {'rate 2': '0.008', 'TDL': '4.0', 'crop': '0.1'},
+        {'rate 2': '0.008', 'crop': '0.2'},
     ),
     'cartoon': ({'fine detail': '10.0'}, {'steps 2': '20 x 4'}),
 }

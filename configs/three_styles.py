@@ -33,7 +33,7 @@ def get_config() -> config_dict.ConfigDict:
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.batch_size = 2
     config.source_samples = 64
-    config.encoder_crop = 0.1  # the sketch's own config has 0.2, that of the print none
+    config.encoder_crop = 0.1  # as in the print's own config; the sketch's has 0.2, the cartoon's none
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
     config.phases.phase2.steps = 20

@@ -17,12 +17,13 @@ def get_config() -> config_dict.ConfigDict:
     config.reference.image = 'miniature/references/ukiyoe.png'
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
+    config.encoder_crop = 0.1  # marks on the borders of patches, which are no lines, do not pay
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
     config.phases.phase2.steps = 40
     config.phases.phase2.updates = 4  # rendering costs more than training G2
     config.phases.phase1.learning_rate = 1e-2
-    config.phases.phase2.learning_rate = 4e-3
+    config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 10.0  # ink outlines, which CLIPs this small do not ask for
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
