@@ -413,9 +413,9 @@ show(made)
 # ## 10. Strokes (ours)
 # What G2 is given, a smooth feature image, holds nothing that hatching could be drawn from. StyleGAN2's layers add a noise
 # for such things, which EG3D leaves off: it is fixed to the picture, and heads would turn under it as under a dirty pane.
-# Here it is fixed in space: looked up at the point that a pixel sees (above), drawn out to strokes. The layers learn how
-# strong it is and where it is seen: the adapted heads without it (middle), and with it (below). A config asks for it by
-# `strokes`.
+# Here it is fixed in space: looked up at the point that a pixel sees (above), drawn out to strokes, the stronger the
+# darker the raw image. The layers learn how strong it is: the adapted heads without it (middle), and with it (below). A
+# config asks for it by `strokes`.
 
 # %%
 
