@@ -66,8 +66,8 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# Changes of the best trial, with what was seen of the pictures in mind: what hatching is worth; crisper outlines; more or
-# less of the reference; fewer smudges.
+# Changes of the best trial, with what was seen of the pictures in mind: what hatching is worth; crisper outlines; more
+# or less of the reference; fewer smudges.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': ({'strokes': 'no'}, {'fine detail': '100.0'}, {'TDL': '8.0'}),
     'ukiyoe': (
