@@ -25,8 +25,8 @@ class Surface(NamedTuple):
     """What pixels see.
 
     Attributes:
-        points: where their rays meet the scene.
-        tone: the share of their strength that strokes have there, see `tone`.
+        points: where their rays meet the scene, in units of the cube.
+        tone: the share of their strength that strokes have there, in [0, 1); see `tone`.
     """
 
     points: Float[Array, 'N H W 3']
