@@ -7,8 +7,8 @@ import argparse
 import difflib
 import math
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from adaptation.domain_codes import DomainError, parse_code
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
@@ -37,9 +37,26 @@ class Parser(argparse.ArgumentParser):
         flags, unknown = self.parse_known_args(list(arguments))
         if unknown:
             name = unknown[0].partition('=')[0]
-            near = difflib.get_close_matches(name, ['--' + known.replace('_', '-') for known in vars(flags)], 1)
+            known = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(name, known, 1)
             raise ConfigError([f'unknown argument {unknown[0]!r}' + (f': did you mean {near[0]}?' if near else '')])
         return flags
+
+
+ABSENT = argparse.SUPPRESS  # as a flag's default: `fill` can tell then whether it was given
+
+
+def fill(flags: argparse.Namespace, values: Mapping[str, Any], refusal: str) -> None:
+    """Gives absent flags these values; where there is a refusal, flags that were given have no effect.
+
+    Raises:
+        ConfigError: the refusal, of a flag that was given.
+    """
+    for name, value in values.items():
+        if not hasattr(flags, name):
+            setattr(flags, name, value)
+        elif refusal:
+            raise ConfigError([f'--{name.replace("_", "-")}: {refusal}'])
 
 
 DOMAIN_HELP = "of a run of several domains, or 'sketch:0.5,ukiyoe:0.5'"

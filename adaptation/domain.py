@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptation.commands import Parser, domain_weights, entries, number_in, run_command, whole_in
+from adaptation.commands import ABSENT, Parser, domain_weights, entries, fill, number_in, run_command, whole_in
 from adaptation.domain_codes import DomainError, code_of
 from adaptation.errors import ConfigError
 from adaptation.generation import defaults
@@ -39,6 +39,14 @@ MOST_SEEDS, MOST_FILM_SEEDS, MOST_COLUMNS = 64, 8, 21
 COLUMNS = 7
 FRAMES_PER_DOMAIN = 48  # two seconds: the head turns slowly
 BATCH = 4
+FILMS = {
+    'format': defaults.MP4,
+    'frames': None,
+    'fps': defaults.FPS,
+    'yaw': defaults.YAW,
+    'pitch': 0.0,
+    'truncation': defaults.TRUNCATION,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +88,8 @@ def _parse(arguments: Sequence[str]) -> 'argparse.Namespace':
     if sum(asked is not None for asked in (flags.domain, flags.strip, flags.film)) != 1:
         problems.append('--domain: give either it, to take a style out, or --strip, or --film')
     film = flags.film is not None
+    if flags.seeds is not None and flags.domain is not None:
+        problems.append('--seeds: a style that is taken out is of no head: leave them out')
     try:
         asked_for = flags.seeds if flags.seeds is not None else FILM_SEEDS if film else STRIP_SEEDS
         flags.seeds = parse_seeds(asked_for, MOST_FILM_SEEDS if film else MOST_SEEDS)
@@ -95,19 +105,26 @@ def _parse(arguments: Sequence[str]) -> 'argparse.Namespace':
     problems += _output_problems(flags.output, flags.domain is None)
     if problems:
         raise ConfigError(problems)
+    fill(flags, FILMS, '' if film else 'it is of films: give --film, or leave it out')
     return flags
 
 
 def _add_film(parser: Parser) -> None:
     add = parser.add_argument_group('films').add_argument
-    add('--format', choices=defaults.FILM_FORMATS, default=defaults.MP4, help='mp4 is H.264')
+    add('--format', choices=defaults.FILM_FORMATS, default=ABSENT, help='mp4 (the default) is H.264')
     most = defaults.MOST_FRAMES
-    add('--frames', type=whole_in(2, most), metavar='N', help=f'({FRAMES_PER_DOMAIN} a domain)')
-    add('--fps', type=number_in(1.0, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
+    add('--frames', type=whole_in(2, most), default=ABSENT, metavar='N', help=f'({FRAMES_PER_DOMAIN} a domain)')
+    add('--fps', type=number_in(1.0, defaults.LARGEST_FPS), default=ABSENT, metavar='X', help='frames a second')
     turn, rise = number_in(0.0, defaults.LARGEST_YAW), number_in(-defaults.LARGEST_PITCH, defaults.LARGEST_PITCH)
-    add('--yaw', type=turn, default=defaults.YAW, metavar='RADIANS', help='how far heads turn to either side')
-    add('--pitch', type=rise, default=0.0, metavar='RADIANS', help='how far above the usual height they are seen from')
-    add('--truncation', type=number_in(0.0, 1.0), default=defaults.TRUNCATION, metavar='PSI', help='1 none, 0 the mean')
+    add('--yaw', type=turn, default=ABSENT, metavar='RADIANS', help='how far heads turn to either side')
+    add(
+        '--pitch',
+        type=rise,
+        default=ABSENT,
+        metavar='RADIANS',
+        help='how far above the usual height they look from',
+    )
+    add('--truncation', type=number_in(0.0, 1.0), default=ABSENT, metavar='PSI', help='1 none, 0 the mean')
 
 
 def _output_problems(output: Path, drawn: bool) -> list[str]:

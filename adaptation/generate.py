@@ -9,19 +9,20 @@ refused, 130 interrupted.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from adaptation.commands import DOMAIN_HELP, domain_weights, number_in, whole_in
+from adaptation.commands import ABSENT, DOMAIN_HELP, domain_weights, fill, number_in, whole_in
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.generation import defaults
 from adaptation.generation.seeds import FORMS, parse_seeds
 
 PROGRAM = 'python -m adaptation.generate'
 ON = argparse.BooleanOptionalAction
-ABSENT = argparse.SUPPRESS  # as the default of the flags below: those that were not given can be told
+POSES = {'yaw': defaults.YAW, 'pitch': 0.0}
 PICTURES = {'views': defaults.VIEWS, 'depth': False}
+FILMS = {'format': defaults.MP4, 'frames': None, 'fps': defaults.FPS}
 MESHES = {
     'mesh_resolution': None,
     'mesh_level': defaults.LEVEL,
@@ -76,18 +77,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError([f'--output: {in_the_way} is a file: give a directory'])
     if not (options.pictures or options.video or options.mesh):
         raise ConfigError(['--no-pictures: nothing is left to make: ask for --video or --mesh'])
-    _fill(options, PICTURES, 'it is of pictures: leave out --no-pictures' if not options.pictures else '')
-    _fill(options, MESHES, 'it is of meshes: give --mesh as well' if not options.mesh else '')
+    nothing_seen = not (options.pictures or options.video)
+    fill(options, POSES, 'meshes have none: ask for --video, or leave out --no-pictures' if nothing_seen else '')
+    fill(options, PICTURES, 'it is of pictures: leave out --no-pictures' if not options.pictures else '')
+    fill(options, FILMS, 'it is of films: give --video as well' if not options.video else '')
+    if options.mesh and defaults.GLB not in options.mesh and getattr(options, 'mesh_texture', 0):
+        raise ConfigError(['--mesh-texture: a .ply has vertex colours: ask for --mesh=glb, or leave it out'])
+    fill(options, MESHES, 'it is of meshes: give --mesh as well' if not options.mesh else '')
     return options
-
-
-def _fill(options: argparse.Namespace, values: Mapping[str, Any], refusal: str) -> None:
-    """Gives flags that are absent these values; refuses the others, where there is a refusal."""
-    for name, value in values.items():
-        if not hasattr(options, name):
-            setattr(options, name, value)
-        elif refusal:
-            raise ConfigError([f'--{name.replace("_", "-")}: {refusal}'])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -130,14 +127,14 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add(
         '--yaw',
         type=number_in(0.0, defaults.LARGEST_YAW),
-        default=defaults.YAW,
+        default=ABSENT,
         metavar='RADIANS',
         help='how far views and films turn to either side',
     )
     add(
         '--pitch',
         type=number_in(-defaults.LARGEST_PITCH, defaults.LARGEST_PITCH),
-        default=0.0,
+        default=ABSENT,
         metavar='RADIANS',
         help='how far above the usual height they look from',
     )
@@ -152,14 +149,15 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 def _add_films(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group('films').add_argument
     add('--video', choices=defaults.KINDS, help='a turntable of each seed, or one film through all seeds (linear in w)')
-    add('--format', choices=defaults.FILM_FORMATS, default=defaults.MP4, help='mp4 is H.264')
+    add('--format', choices=defaults.FILM_FORMATS, default=ABSENT, help='mp4 (the default) is H.264')
     add(
         '--frames',
         type=whole_in(1, defaults.MOST_FRAMES),
+        default=ABSENT,
         metavar='N',
         help=f'of a film ({defaults.TURNTABLE_FRAMES}; of an interpolation {defaults.FRAMES_PER_SEED} a seed)',
     )
-    add('--fps', type=number_in(1.0, defaults.LARGEST_FPS), default=defaults.FPS, metavar='X', help='frames a second')
+    add('--fps', type=number_in(1.0, defaults.LARGEST_FPS), default=ABSENT, metavar='X', help='frames a second')
 
 
 def _add_meshes(parser: argparse.ArgumentParser) -> None:

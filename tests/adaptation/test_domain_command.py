@@ -86,7 +86,11 @@ def test_generate_draws_a_domain(two_styles: Path, tiny_files: Path) -> None:
         (('--strip=ink',), 'no pair of domains'),
         (('--strip=ink,wax',), "no domain 'wax'"),
         (('--strip=ink,oil', '--columns=1'), '--columns'),
-        (('--domain=ink', '--seeds=x'), '--seeds'),
+        (('--domain=ink', '--seeds=3'), '--seeds: a style that is taken out is of no head'),
+        (('--film=ink,oil', '--seeds=x'), '--seeds'),
+        (('--strip=ink,oil', '--frames=3'), '--frames: it is of films: give --film'),
+        (('--domain=ink', '--truncation=1'), '--truncation: it is of films: give --film'),
+        (('--film=ink,oil', '--framse=3'), 'did you mean --frames?'),
         (('--film=ink,oil', '--columns=7'), '--columns: only a strip has them: give --strip, or leave them out'),
     ],
 )

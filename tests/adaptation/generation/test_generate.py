@@ -149,9 +149,31 @@ def test_flags_of_meshes_without_meshes(flag: str, command: Command, capsys: pyt
     assert told == f'error: --mesh-{flag.partition("=")[0]}: it is of meshes: give --mesh as well\n'
 
 
+@pytest.mark.parametrize('flag', ['--format=gif', '--frames=3', '--fps=12'])
+def test_flags_of_films_without_films(flag: str, command: Command, capsys: pytest.CaptureFixture[str]):
+    assert command(flag) == 2
+    told = capsys.readouterr().err
+    assert told == f'error: {flag.partition("=")[0]}: it is of films: give --video as well\n'
+
+
+@pytest.mark.parametrize('flag', ['--yaw=0.2', '--pitch=0'])
+def test_poses_of_meshes_alone(flag: str, command: Command, capsys: pytest.CaptureFixture[str]):
+    assert command('--no-pictures', '--mesh', flag) == 2
+    assert f'{flag.partition("=")[0]}: meshes have none: ask for --video' in capsys.readouterr().err
+    assert parse(['--no-pictures', '--video=turntable', '--yaw=0.2']).yaw == 0.2
+
+
+def test_a_texture_of_a_mesh_that_has_none(command: Command, capsys: pytest.CaptureFixture[str]):
+    assert command('--mesh=ply', '--mesh-texture=512') == 2
+    assert '--mesh-texture: a .ply has vertex colours: ask for --mesh=glb' in capsys.readouterr().err
+    assert parse(['--mesh=ply', '--mesh-texture=0']).mesh_texture == 0
+    assert parse(['--mesh', '--mesh-texture=512']).mesh_texture == 512
+
+
 def test_flags_that_are_not_given_have_defaults():
     options = vars(parse(['--no-pictures', '--mesh']))
     expected = {'views': defaults.VIEWS, 'depth': False, 'mesh_resolution': None, 'mesh_level': defaults.LEVEL}
+    expected |= {'format': defaults.MP4, 'frames': None, 'fps': defaults.FPS, 'yaw': defaults.YAW, 'pitch': 0.0}
     expected |= {'mesh_crop': defaults.CROP, 'mesh_texture': defaults.TEXTURE, 'mesh_raw': False}
     assert {name: options[name] for name in expected} == expected
     assert jobs.Options(**options).mesh == defaults.MESH_FORMATS
