@@ -212,12 +212,15 @@ class TestCommandLine:
         config, _ = parse([file, '--config.generator=g', '--config.clip=a,b'])
         assert len(config.prompt_templates) > 10
 
-    @pytest.mark.parametrize('flag', ['rate=0.5', 'strokes=False', 'crop=(0, 0, 64, 64)', 'factors.palette=0.5'])
+    @pytest.mark.parametrize(
+        'flag',
+        ['sketch.rate=0.5', 'cartoon.strokes=True', 'sketch.crop=(0, 0, 64, 64)', 'sketch.factors.palette=0.5'],
+    )
     def test_every_field_of_a_domain_can_be_changed(self, flag: str):
         before = flatten(parse([STYLES])[0].to_dict())
-        after = flatten(parse([STYLES, f'--config.references.sketch.{flag}'])[0].to_dict())
+        after = flatten(parse([STYLES, f'--config.references.{flag}'])[0].to_dict())
         changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-        assert changed == {f'references.sketch.{flag.partition("=")[0]}'}
+        assert changed == {f'references.{flag.partition("=")[0]}'}
 
     def test_domains_are_filled_with_what_they_mean(self, capsys: pytest.CaptureFixture[str]):
         written = runpy.run_path(str(CONFIGS / 'three_styles.py'))['get_config']()

@@ -84,3 +84,14 @@ def test_they_are_refused_where_the_noise_is_off(tiny_config: Callable[..., Adap
     with pytest.raises(ConfigError, match=r'config\.phases\.phase2\.strokes: this generator.*"noise_mode": "hatching"'):
         run(tiny_config(phases__phase2__strokes=True), tmp_path / 'run', quiet=True)
     assert not (tmp_path / 'run').exists()
+
+
+def test_they_are_refused_where_no_domain_has_them(tiny_values: dict[str, Any]):
+    domain = tiny_values.pop('reference') | {'strokes': False}
+    tiny_values['references'] = dict.fromkeys(('ink', 'oil'), domain)
+    read_config(tiny_values)
+    tiny_values['phases']['phase2']['strokes'] = True
+    with pytest.raises(ConfigError, match=r'^config\.phases\.phase2\.strokes: asks for strokes, which no domain has'):
+        read_config(tiny_values)
+    tiny_values['references']['ink'] = domain | {'strokes': True}
+    read_config(tiny_values)
