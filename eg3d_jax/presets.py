@@ -58,7 +58,7 @@ MINIATURE = GeneratorConfig(
     z_dim=64,
     w_dim=256,
     mapping=MappingConfig(num_layers=4, condition_on_zeros=True),
-    backbone=BackboneConfig(resolution=64, plane_channels=16, channel_base=2048, channel_max=96),
+    backbone=BackboneConfig(resolution=64, plane_channels=16, channel_base=4096, channel_max=96),
     decoder=DecoderConfig(hidden_channels=32, feature_channels=16),
     rendering=RenderingConfig(
         neural_resolution=64, depth_resolution=24, importance_resolution=24, ray_start=2.2, ray_end=3.25

@@ -15,6 +15,8 @@ from eg3d_jax.rays import rays
 from miniature import views, world
 
 FACE = (0.0, -0.02, 0.22)  # a point on the middle of most faces
+HAIR = (0.0, 0.18, 0.0)  # one in the hair, or in the hat
+CHEST = (0.0, -0.47, 0.0)  # a point in the clothes, at the lower edge of most pictures
 FACE_SIZE = 0.42  # of the part of the picture that holds the face
 COLOUR_BAND = (-0.006, 0.014)  # along the ray, around the surface
 FILLED_BAND = (0.004, 0.02)  # behind it

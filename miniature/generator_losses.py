@@ -16,16 +16,19 @@ from eg3d_jax import TriPlaneGenerator, render, sample_planes
 from eg3d_jax.config import RGB_CHANNELS
 from eg3d_jax.superresolution import WS_PER_BLOCK, Superresolution
 from miniature import views, world
-from miniature.field_targets import FACE, FieldTargets
+from miniature.field_targets import CHEST, FACE, HAIR, FieldTargets
 
 FILLED_SCALE = 0.1  # from raw density to the logit of "filled": a logit of 5 is a density of 50
 PATCH = 0.375  # side of the rendered part of the picture
+AROUND = ((FACE, 0.24), (HAIR, 0.5), (CHEST, 0.5))  # what parts are around; how far they are shifted, in all
+MARGIN = 4  # pixels of G2's picture along a part's border, where it sees less than it does in a whole picture
 TRAINING_SAMPLES = (12, 12)  # stratified and importance samples of a ray while training
 WEIGHTS = {
     'colour': 1.5,
     'filled': 0.4,
     'raw': 1.0,
     'image': 2.0,
+    'square': 5.0,
     'gradient': 0.7,
     'depth': 1.0,
     'opacity': 0.3,
@@ -47,19 +50,37 @@ def field_losses(
 
 
 class PictureTargets(NamedTuple):
-    """A part of each head's true picture: R rendered pixels and 2 R final ones along a side, colours in [0, 1]."""
+    """A part of each head's true picture: R rendered pixels and 2 R final ones along a side, colours in [0, 1].
+
+    `inner` is 1 at pixels of which G2 sees as much as in the whole picture, 0 at the others.
+    """
 
     raw: Float[Array, 'N R R 3']
     image: Float[Array, 'N 2*R 2*R 3']
+    inner: Float[Array, 'N 2*R 2*R 1']
     depth: Float[Array, 'N R R 1']
     hit: Float[Array, 'N R R 1']
 
 
-def picture_targets(seen: world.Buffers) -> PictureTargets:
-    """Targets from buffers of 4 x 4 samples for each rendered pixel."""
+def picture_targets(seen: world.Buffers, corner: Float[Array, 'N 2']) -> PictureTargets:
+    """Targets from buffers of 4 x 4 samples for each rendered pixel, of parts with these upper left corners (u, v)."""
     image = _pool(seen.colour)
     hit = _pool(_pool(seen.mask[..., None].astype(jnp.float32)))
-    return PictureTargets(_pool(image), image, _pool(_pool(seen.depth[..., None])), (hit > 0.99).astype(jnp.float32))
+    return PictureTargets(
+        raw=_pool(image),
+        image=image,
+        inner=inner_pixels(corner, image.shape[1]),
+        depth=_pool(_pool(seen.depth[..., None])),
+        hit=(hit > 0.99).astype(jnp.float32),
+    )
+
+
+def inner_pixels(corner: Float[Array, 'N 2'], side: int) -> Float[Array, 'N H W 1']:
+    """1 at a part's pixels that are `MARGIN` away from its border, or where that is the whole picture's border too."""
+    place = jnp.arange(side)
+    starts_picture, ends_picture = corner < 1e-3, corner > 1 - PATCH - 1e-3
+    along = (starts_picture[..., None] | (place >= MARGIN)) & (ends_picture[..., None] | (place < side - MARGIN))
+    return (along[:, 1, :, None] & along[:, 0, None, :])[..., None].astype(jnp.float32)
 
 
 def picture_losses(
@@ -70,7 +91,8 @@ def picture_losses(
     camera: Float[Array, 'N 25'],
     key: PRNGKeyArray,
 ) -> dict[str, Float[Array, '']]:
-    """'raw', 'depth', 'opacity', 'image' and 'gradient' of the parts of the pictures that these cameras see."""
+    """'raw', 'depth', 'opacity', 'image', 'square' (of the image's error) and 'gradient' of the parts of the pictures
+    that these cameras see."""
     config = dataclasses.replace(
         generator.config.rendering, depth_resolution=TRAINING_SAMPLES[0], importance_resolution=TRAINING_SAMPLES[1]
     )
@@ -81,8 +103,9 @@ def picture_losses(
         'raw': jnp.mean(jnp.abs(raw - targets.raw)),
         'depth': _weighted_mean(jnp.abs(rendered.depth - targets.depth), targets.hit),
         'opacity': jnp.mean(1.0 - rendered.weights_sum),
-        'image': jnp.mean(jnp.abs(image - targets.image)),
-        'gradient': gradient_difference(image, targets.image),
+        'image': _weighted_mean(jnp.abs(image - targets.image).mean(-1, keepdims=True), targets.inner),
+        'square': _weighted_mean(jnp.square(image - targets.image).mean(-1, keepdims=True), targets.inner),
+        'gradient': gradient_difference(image, targets.image, targets.inner),
     }
 
 
@@ -101,12 +124,15 @@ def total(losses: dict[str, Float[Array, '']]) -> Float[Array, '']:
 
 
 def patch_corners(camera: Float[Array, 'N 25'], resolution: int, key: PRNGKeyArray) -> Float[Array, 'N 2']:
-    """Corners of parts on the pixel grid, around the face for every second camera, anywhere for the others."""
+    """Corners (u, v) of parts on the pixel grid, in turns around face, hair, chest, and any pixel.
+
+    The middle is drawn, and the part moved into the picture: its edges are seen as often as the rest of it.
+    """
     n = camera.shape[0]
-    anywhere = jax.random.uniform(key, (2, n, 2))
-    face = views.project(camera, jnp.array(FACE)) - PATCH / 2 + 0.24 * (anywhere[0] - 0.5)
-    corner = jnp.where((jnp.arange(n) % 2 == 0)[:, None], face, anywhere[1] * (1 - PATCH))
-    return jnp.round(jnp.clip(corner, 0.0, 1 - PATCH) * resolution) / resolution
+    some, anywhere = jax.random.uniform(key, (2, n, 2))
+    middles = [views.project(camera, jnp.array(point)) + shift * (some - 0.5) for point, shift in AROUND]
+    middle = jnp.stack([*middles, anywhere])[jnp.arange(n) % (len(AROUND) + 1), jnp.arange(n)]
+    return jnp.round(jnp.clip(middle - PATCH / 2, 0.0, 1 - PATCH) * resolution) / resolution
 
 
 def _pool(x: Array) -> Array:
@@ -115,9 +141,17 @@ def _pool(x: Array) -> Array:
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
-def gradient_difference(image: Array, target: Array) -> Array:
+def gradient_difference(
+    image: Float[Array, 'N H W 3'], target: Float[Array, 'N H W 3'], counted: Float[Array, 'N H W 1'] | None = None
+) -> Float[Array, '']:
+    """Mean absolute difference of the steps to the next pixels, of the pixels that are counted (None: all)."""
     error = image - target
-    return jnp.mean(jnp.abs(error[:, 1:] - error[:, :-1])) + jnp.mean(jnp.abs(error[:, :, 1:] - error[:, :, :-1]))
+    counted = jnp.ones_like(error[..., :1]) if counted is None else counted
+    down = jnp.abs(error[:, 1:] - error[:, :-1]).mean(-1, keepdims=True)
+    right = jnp.abs(error[:, :, 1:] - error[:, :, :-1]).mean(-1, keepdims=True)
+    return _weighted_mean(down, counted[:, 1:] * counted[:, :-1]) + _weighted_mean(
+        right, counted[:, :, 1:] * counted[:, :, :-1]
+    )
 
 
 def _weighted_mean(values: Array, weights: Array) -> Array:

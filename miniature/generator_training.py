@@ -10,7 +10,8 @@ generator and the world get the same latents, so that every latent has a true he
 
 With ``--initial`` the coarse planes are skipped: what was learnt there is in the given weights already. A mapping
 network that says less of the head than a constructed one is replaced, and the layers behind it are fitted to the
-new w. ``--stage=NAME:STEPS:RATE``, once for each, runs these stages instead.
+new w; a generator of fewer channels than the preset's is widened (`miniature.widening`). ``--stage=NAME:STEPS:RATE``,
+once for each, runs these stages instead.
 """
 
 import argparse
@@ -47,6 +48,7 @@ from miniature.generator_quality import CAMERA_SPREAD, measure
 from miniature.mapping_construction import construct_mapping, shown
 from miniature.optimisers import is_matrix, muon
 from miniature.training import fit, read_recipe, trained_weights, write_recipe
+from miniature.widening import widened
 
 CONFIG = PRESETS['miniature']
 LARGEST_ERROR = 0.01  # of what is read off w; a mapping network that is worse is constructed anew
@@ -128,9 +130,10 @@ def picture_batch(key: PRNGKeyArray) -> Batch:
     draw_key, corner_key, points_key = jax.random.split(key, 3)
     z, camera = draw(PICTURE_BATCH, draw_key)
     resolution = CONFIG.rendering.neural_resolution
-    part = views.crop(camera, patch_corners(camera, resolution, corner_key), PATCH)
+    corner = patch_corners(camera, resolution, corner_key)
+    part = views.crop(camera, corner, PATCH)
     seen = world.buffers(world.from_latent(z), part, 4 * round(resolution * PATCH))
-    return Batch(z, camera, field_targets(seen, part, points_key, stride=4), part, picture_targets(seen))
+    return Batch(z, camera, field_targets(seen, part, points_key, stride=4), part, picture_targets(seen, corner))
 
 
 def picture_loss(generator: TriPlaneGenerator, batch: Batch, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
@@ -369,6 +372,8 @@ def main(arguments: list[str] | None = None) -> int:
     initial, initial_recipe = None, None
     if options.initial is not None:
         initial, initial_recipe = load_generator(options.initial), read_recipe(options.initial)
+        if initial.config != CONFIG:
+            initial = widened(initial, CONFIG, options.seed)
     stages = options.stage or all_stages()
     if initial is not None and not options.stage:
         stages = [stage for stage in stages if not stage.name.startswith('field')]

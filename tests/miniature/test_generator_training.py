@@ -14,9 +14,17 @@ from eg3d_jax import PRESETS, TriPlaneGenerator, cameras
 from eg3d_jax.config import BackboneConfig
 from eg3d_jax.mapping import MappingNetwork
 from eg3d_jax.superresolution import Superresolution
-from miniature import world
-from miniature.field_targets import field_targets
-from miniature.generator_losses import patch_corners, picture_targets, superresolve_patch
+from miniature import views, world
+from miniature.field_targets import CHEST, FACE, HAIR, field_targets
+from miniature.generator_losses import (
+    MARGIN,
+    PATCH,
+    gradient_difference,
+    inner_pixels,
+    patch_corners,
+    picture_targets,
+    superresolve_patch,
+)
 from miniature.generator_training import (
     RATES,
     TRAINED,
@@ -58,19 +66,63 @@ def test_field_targets_agree_with_the_world(seen):
 
 def test_picture_targets_are_means_over_pixels(seen):
     _, _, buffers = seen
-    targets = picture_targets(buffers)
+    targets = picture_targets(buffers, jnp.full((2, 2), 0.25))
     assert targets.image.shape == (2, 16, 16, 3)
     assert targets.raw.shape == (2, 8, 8, 3)
     np.testing.assert_allclose(targets.raw.mean((1, 2)), buffers.colour.mean((1, 2)), atol=1e-5)
     assert bool(jnp.all((targets.hit == 1) <= (targets.depth < buffers.depth.max())))
 
 
-def test_patches_lie_on_the_pixel_grid_inside_the_picture(seen):
-    _, camera, _ = seen
-    corner = np.asarray(patch_corners(camera, 64, jax.random.key(0)))
+@pytest.fixture(scope='module')
+def corners() -> tuple[jax.Array, np.ndarray]:
+    camera = cameras.sample_poses(jax.random.key(6), 2048, PRESETS['miniature'].camera)
+    return camera, np.asarray(patch_corners(camera, 64, jax.random.key(0)))
+
+
+def test_patches_lie_on_the_pixel_grid_inside_the_picture(corners):
+    _, corner = corners
     np.testing.assert_allclose(corner * 64, np.round(corner * 64), atol=1e-4)
     assert corner.min() >= 0
-    assert corner.max() <= 1
+    assert corner.max() <= 1 - PATCH
+
+
+def test_patches_hold_the_face_the_hair_and_the_chest_in_turns(corners):
+    camera, corner = corners
+    for turn, point in enumerate((FACE, HAIR, CHEST)):
+        place = np.clip(np.asarray(views.project(camera, jnp.array(point))), 0, 1)[turn::4]
+        inside = (place >= corner[turn::4] - 0.08) & (place <= corner[turn::4] + PATCH + 0.08)
+        assert inside.all(axis=1).mean() > 0.98
+
+
+def test_patches_see_the_pictures_edges(corners):
+    _, corner = corners
+    corner = corner[3::4]  # anywhere
+    assert 0.1 < np.mean(corner[:, 0] == 0) < 0.3
+    assert 0.1 < np.mean(corner[:, 1] == 1 - PATCH) < 0.3
+
+
+def test_pixels_that_count_are_those_where_g2_sees_as_much_as_in_the_whole_picture(random_network):
+    """Away from a part's border, or on that of the picture."""
+    config = PRESETS['miniature']
+    g2 = random_network(lambda: Superresolution(config, rngs=nnx.Rngs(0)))
+    features = jax.random.normal(jax.random.key(1), (1, 64, 64, 16))
+    ws = jnp.ones((1, config.num_ws, config.w_dim))
+    whole = jax.jit(Superresolution.__call__, static_argnames='noise_mode')(g2, features, ws, noise_mode='none')
+    column, row, side = 0, 20, round(64 * PATCH)  # at the picture's left edge
+    part = jax.jit(superresolve_patch)(g2, features[:, row : row + side, column : column + side], ws)
+    truth = whole[:, 2 * row : 2 * (row + side), 2 * column : 2 * (column + side)]
+    inner = np.asarray(inner_pixels(jnp.array([[column / 64, row / 64]]), 2 * side))[0, ..., 0] == 1
+    error = np.abs(np.asarray(part - truth))[0].mean(axis=-1)
+    assert error[~inner].mean() > 20 * error[inner].mean()  # what is further away hardly matters
+    assert inner[MARGIN:-MARGIN, :-MARGIN].all()
+    assert inner.sum() == (2 * side - 2 * MARGIN) * (2 * side - MARGIN)
+
+
+def test_gradient_difference_is_of_the_pixels_that_count():
+    image, target = jnp.zeros((1, 4, 4, 3)), jnp.zeros((1, 4, 4, 3)).at[:, :, 3].set(1.0)
+    assert float(gradient_difference(image, target)) == pytest.approx(4 / 12)
+    counted = jnp.ones((1, 4, 4, 1)).at[:, :, 3].set(0.0)
+    assert float(gradient_difference(image, target, counted)) == 0.0
 
 
 def test_g2_on_a_patch_is_g2_on_the_whole_away_from_the_border(random_network):

@@ -1,0 +1,58 @@
+"""A wider generator that begins where a narrower one ended."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from eg3d_jax import PRESETS, TriPlaneGenerator, cameras
+from eg3d_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig
+from miniature.widening import widened
+
+
+def config(channel_base: int, **changes) -> GeneratorConfig:
+    small = BackboneConfig(resolution=16, plane_channels=4, channel_base=channel_base, channel_max=12)
+    return replace(PRESETS['miniature'], **{'w_dim': 8, 'backbone': small, **changes})
+
+
+@pytest.fixture(scope='module')
+def narrow(random_network) -> TriPlaneGenerator:
+    return random_network(lambda: TriPlaneGenerator(config(64), rngs=nnx.Rngs(0)))
+
+
+def test_a_wider_generator_paints_the_same_planes(narrow: TriPlaneGenerator):
+    wide = widened(narrow, config(160), seed=1)
+    z = jax.random.normal(jax.random.key(2), (2, 64))
+    camera = cameras.sample_poses(jax.random.key(3), 2, narrow.config.camera)
+    paint = jax.jit(lambda g: g.planes(g.mapping(z, camera), noise_mode='none'))
+    before = np.asarray(paint(narrow))
+    np.testing.assert_allclose(paint(wide), before, atol=1e-4 * np.abs(before).max())
+    assert wide.backbone.synthesis.b16.conv1.weight.shape[-2:] == (10, 10)
+    assert wide.config == config(160)
+
+
+def test_its_new_channels_learn(narrow: TriPlaneGenerator):
+    """What the old channels have of the new ones begins at zero, with a gradient that is not."""
+    wide = widened(narrow, config(160), seed=1)
+    z = jax.random.normal(jax.random.key(2), (1, 64))
+    ws = narrow.mapping(z, jax.numpy.zeros((1, 25)))
+    graphdef, params, rest = nnx.split(wide, nnx.Param, ...)
+    slope = jax.jit(jax.grad(lambda p: (nnx.merge(graphdef, p, rest).planes(ws, noise_mode='none') ** 2).sum()))(params)
+    new = (np.s_[..., 4:, :4], slope.backbone.synthesis.b16.conv1.weight[...])
+    assert not np.asarray(wide.backbone.synthesis.b16.conv1.weight[...])[new[0]].any()
+    assert np.abs(np.asarray(new[1])[new[0]]).max() > 0
+
+
+def test_a_generator_is_not_narrowed(narrow: TriPlaneGenerator):
+    with pytest.raises(ValueError, match=r'not narrowed: backbone\.synthesis\.b.* is of shape'):
+        widened(narrow, config(32), seed=1)
+
+
+def test_a_generator_is_not_given_other_layers(narrow: TriPlaneGenerator):
+    deeper = BackboneConfig(resolution=32, plane_channels=4, channel_base=128, channel_max=12)
+    with pytest.raises(ValueError, match=r'not to other layers: backbone\.synthesis\.b32'):
+        widened(narrow, config(64, backbone=deeper), seed=1)
+    with pytest.raises(ValueError, match='not narrowed: decoder'):
+        widened(narrow, config(64, decoder=DecoderConfig(hidden_channels=8, feature_channels=16)), seed=1)
