@@ -36,8 +36,8 @@ def test_a_shipped_experiment():
 
 def test_changes_of_one_domain():
     config = shipped('three_styles')
-    sketch = replace(config.references['sketch'], rate=0.5, strokes=False, crop=(0, 0, 64, 64))
-    changed = replace(config, references={**config.references, 'sketch': sketch})
+    cartoon = replace(config.references['cartoon'], rate=0.5, strokes=True, crop=(0, 0, 64, 64))
+    changed = replace(config, references={**config.references, 'cartoon': cartoon})
     found = reproduce(changed, Path('runs/mine'))
     assert not found.file
     assert parse(arguments(found.command))[0] == changed
