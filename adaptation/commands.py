@@ -47,7 +47,7 @@ ABSENT = argparse.SUPPRESS  # as a flag's default: `fill` can tell then whether 
 
 
 def fill(flags: argparse.Namespace, values: Mapping[str, Any], refusal: str) -> None:
-    """Gives absent flags these values; where there is a refusal, flags that were given have no effect.
+    """Gives flags that are absent these values; refuses those that were given, where there is a refusal.
 
     Raises:
         ConfigError: the refusal, of a flag that was given.

@@ -410,9 +410,10 @@ def _check_domains(config: AdaptationConfig, problems: _Problems) -> None:
         for loss, factor in vars(domain.factors).items():
             require(factor >= 0, f'references.{name}.factors.{loss}', 'must not be negative')
         require(domain.rate > 0, f'references.{name}.rate', 'must be above 0')
-    for phase in () if any(domain.strokes for domain in config.references.values()) else config.phases:
+    have_strokes = any(domain.strokes for domain in config.references.values())
+    for name, phase in config.phases.items():
         told = 'asks for strokes, which no domain has; leave them out, or set strokes of one of the references'
-        require(not config.phases[phase].strokes, f'phases.{phase}.strokes', told)
+        require(have_strokes or not phase.strokes, f'phases.{name}.strokes', told)
 
 
 def _check_camera(camera: CameraOverrides, problems: _Problems) -> None:

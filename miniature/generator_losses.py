@@ -76,7 +76,12 @@ def picture_targets(seen: world.Buffers, corner: Float[Array, 'N 2']) -> Picture
 
 
 def inner_pixels(corner: Float[Array, 'N 2'], side: int) -> Float[Array, 'N H W 1']:
-    """1 at a part's pixels that are `MARGIN` away from its border, or where that is the whole picture's border too."""
+    """1 at a part's pixels that are `MARGIN` away from its border, or where that is the whole picture's border too.
+
+    Args:
+        corner: the parts' upper left corners (u, v), in units of the picture's side.
+        side: of a part, in G2's pixels.
+    """
     place = jnp.arange(side)
     starts_picture, ends_picture = corner < 1e-3, corner > 1 - PATCH - 1e-3
     along = (starts_picture[..., None] | (place >= MARGIN)) & (ends_picture[..., None] | (place < side - MARGIN))

@@ -373,7 +373,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.initial is not None:
         initial, initial_recipe = load_generator(options.initial), read_recipe(options.initial)
         if initial.config != CONFIG:
-            initial = widened(initial, CONFIG, options.seed)
+            try:
+                initial = widened(initial, CONFIG, options.seed)
+            except ValueError as error:
+                parser.error(f'--initial: {error}; give a generator of the miniature')
     stages = options.stage or all_stages()
     if initial is not None and not options.stage:
         stages = [stage for stage in stages if not stage.name.startswith('field')]

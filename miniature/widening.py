@@ -22,7 +22,8 @@ def widened(generator: TriPlaneGenerator, config: GeneratorConfig, seed: int) ->
         seed: of the new channels' weights.
 
     Raises:
-        ValueError: the config is not as wide as the generator somewhere, or has other weights; the weight is named.
+        ValueError: the config is not as wide as the generator somewhere, has other weights, or another w or decoder;
+            the weight is named.
     """
     wide = TriPlaneGenerator(config, rngs=nnx.Rngs(seed))
     old = {path: value[...] for path, value in nnx.to_flat_state(nnx.state(generator))}
@@ -39,6 +40,8 @@ def widened(generator: TriPlaneGenerator, config: GeneratorConfig, seed: int) ->
                 f'a generator is widened, not narrowed: {_name(path)} is of shape {before.shape}, and would be of '
                 f'{value.shape}'
             )
+        if value.ndim == 2 and value.shape[0] != before.shape[0]:  # [I, O]
+            raise ValueError(f'blocks are widened, not what {_name(path)} reads: {before.shape[0]} to {value.shape[0]}')
         there = tuple(slice(n) for n in before.shape)
         if value.ndim == 4:  # a kernel [k, k, I, O]
             value = value.at[..., : before.shape[-1]].set(0.0)

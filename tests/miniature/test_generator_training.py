@@ -3,6 +3,7 @@
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from eg3d_jax.config import BackboneConfig
 from eg3d_jax.mapping import MappingNetwork
 from eg3d_jax.superresolution import Superresolution
 from miniature import views, world
-from miniature.field_targets import CHEST, FACE, HAIR, field_targets
+from miniature.field_targets import FACE, field_targets
 from miniature.generator_losses import (
     MARGIN,
     PATCH,
@@ -86,12 +87,14 @@ def test_patches_lie_on_the_pixel_grid_inside_the_picture(corners):
     assert corner.max() <= 1 - PATCH
 
 
-def test_patches_hold_the_face_the_hair_and_the_chest_in_turns(corners):
+def test_patches_lie_around_the_face_the_hair_and_the_chest_in_turns(corners):
     camera, corner = corners
-    for turn, point in enumerate((FACE, HAIR, CHEST)):
-        place = np.clip(np.asarray(views.project(camera, jnp.array(point))), 0, 1)[turn::4]
-        inside = (place >= corner[turn::4] - 0.08) & (place <= corner[turn::4] + PATCH + 0.08)
-        assert inside.all(axis=1).mean() > 0.98
+    face, hair, chest = (corner[turn::4] + PATCH / 2 for turn in range(3))
+    seen_at = np.asarray(views.project(camera, jnp.array(FACE)))[::4]
+    assert np.abs(face - seen_at).max() < 0.24 / 2 + 1 / 64
+    assert face[:, 1].mean() - hair[:, 1].mean() > 0.1
+    assert np.mean(chest[:, 1] == 1 - PATCH / 2) > 0.5
+    assert face[:, 1].max() < 1 - PATCH / 2
 
 
 def test_patches_see_the_pictures_edges(corners):
@@ -101,13 +104,28 @@ def test_patches_see_the_pictures_edges(corners):
     assert 0.1 < np.mean(corner[:, 1] == 1 - PATCH) < 0.3
 
 
-def test_pixels_that_count_are_those_where_g2_sees_as_much_as_in_the_whole_picture(random_network):
-    """Away from a part's border, or on that of the picture."""
+class Enlarged(NamedTuple):
+    """A feature image, and what G2 makes of it."""
+
+    g2: Superresolution
+    features: jax.Array
+    ws: jax.Array
+    whole: jax.Array
+
+
+@pytest.fixture(scope='module')
+def enlarged(random_network) -> Enlarged:
     config = PRESETS['miniature']
     g2 = random_network(lambda: Superresolution(config, rngs=nnx.Rngs(0)))
     features = jax.random.normal(jax.random.key(1), (1, 64, 64, 16))
     ws = jnp.ones((1, config.num_ws, config.w_dim))
     whole = jax.jit(Superresolution.__call__, static_argnames='noise_mode')(g2, features, ws, noise_mode='none')
+    return Enlarged(g2, features, ws, whole)
+
+
+def test_pixels_that_count_are_those_where_g2_sees_as_much_as_in_the_whole_picture(enlarged: Enlarged):
+    """Away from a part's border, or on that of the picture."""
+    g2, features, ws, whole = enlarged
     column, row, side = 0, 20, round(64 * PATCH)  # at the picture's left edge
     part = jax.jit(superresolve_patch)(g2, features[:, row : row + side, column : column + side], ws)
     truth = whole[:, 2 * row : 2 * (row + side), 2 * column : 2 * (column + side)]
@@ -125,12 +143,8 @@ def test_gradient_difference_is_of_the_pixels_that_count():
     assert float(gradient_difference(image, target, counted)) == 0.0
 
 
-def test_g2_on_a_patch_is_g2_on_the_whole_away_from_the_border(random_network):
-    config = PRESETS['miniature']
-    g2 = random_network(lambda: Superresolution(config, rngs=nnx.Rngs(0)))
-    features = jax.random.normal(jax.random.key(1), (1, 64, 64, 16))
-    ws = jnp.ones((1, config.num_ws, config.w_dim))
-    whole = jax.jit(Superresolution.__call__, static_argnames='noise_mode')(g2, features, ws, noise_mode='none')
+def test_g2_on_a_patch_is_g2_on_the_whole_away_from_the_border(enlarged: Enlarged):
+    g2, features, ws, whole = enlarged
     part = jax.jit(superresolve_patch)(g2, features[:, 16:48, 16:48], ws)
     inner = slice(12, -12)
     np.testing.assert_allclose(part[:, inner, inner], whole[:, 32:96, 32:96][:, inner, inner], atol=1e-4)

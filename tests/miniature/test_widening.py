@@ -1,14 +1,17 @@
 """A wider generator that begins where a narrower one ended."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from eg3d_jax import PRESETS, TriPlaneGenerator, cameras
+from eg3d_jax import PRESETS, TriPlaneGenerator, cameras, save_generator
 from eg3d_jax.config import BackboneConfig, DecoderConfig, GeneratorConfig
+from miniature.generator_training import main
 from miniature.widening import widened
 
 
@@ -37,12 +40,12 @@ def test_its_new_channels_learn(narrow: TriPlaneGenerator):
     """What the old channels have of the new ones begins at zero, with a gradient that is not."""
     wide = widened(narrow, config(160), seed=1)
     z = jax.random.normal(jax.random.key(2), (1, 64))
-    ws = narrow.mapping(z, jax.numpy.zeros((1, 25)))
+    ws = narrow.mapping(z, jnp.zeros((1, 25)))
     graphdef, params, rest = nnx.split(wide, nnx.Param, ...)
     slope = jax.jit(jax.grad(lambda p: (nnx.merge(graphdef, p, rest).planes(ws, noise_mode='none') ** 2).sum()))(params)
-    new = (np.s_[..., 4:, :4], slope.backbone.synthesis.b16.conv1.weight[...])
-    assert not np.asarray(wide.backbone.synthesis.b16.conv1.weight[...])[new[0]].any()
-    assert np.abs(np.asarray(new[1])[new[0]]).max() > 0
+    new_to_old = np.s_[..., 4:, :4]
+    assert not np.asarray(wide.backbone.synthesis.b16.conv1.weight[...])[new_to_old].any()
+    assert np.abs(np.asarray(slope.backbone.synthesis.b16.conv1.weight[...])[new_to_old]).max() > 0
 
 
 def test_a_generator_is_not_narrowed(narrow: TriPlaneGenerator):
@@ -56,3 +59,20 @@ def test_a_generator_is_not_given_other_layers(narrow: TriPlaneGenerator):
         widened(narrow, config(64, backbone=deeper), seed=1)
     with pytest.raises(ValueError, match='not narrowed: decoder'):
         widened(narrow, config(64, decoder=DecoderConfig(hidden_channels=8, feature_channels=16)), seed=1)
+
+
+def test_a_decoder_is_not_widened(narrow: TriPlaneGenerator):
+    with pytest.raises(ValueError, match=r'not what decoder\..* reads: 32 to 48'):
+        widened(narrow, config(160, decoder=DecoderConfig(hidden_channels=48, feature_channels=16)), seed=1)
+
+
+def test_an_initial_generator_of_another_kind_is_refused(
+    narrow: TriPlaneGenerator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    save_generator(narrow, tmp_path)
+    (tmp_path / 'recipe.json').write_text('{}')
+    with pytest.raises(SystemExit) as ended:
+        main([f'--initial={tmp_path}', f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}'])
+    assert ended.value.code == 2
+    assert '--initial: a generator is widened' in capsys.readouterr().err
+    assert not (tmp_path / 'work').exists()
