@@ -100,7 +100,7 @@ def whole_in(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def run_command(command: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
+def run_command(command: Callable[[Sequence[str]], object], argv: Sequence[str] | None) -> int:
     """Runs a command with these arguments (None: the program's own) and returns its exit code."""
     try:
         command(sys.argv[1:] if argv is None else argv)

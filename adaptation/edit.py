@@ -1,7 +1,8 @@
 """Edits heads of a source and of its adapted generator alike: along principal directions of w, or towards a text.
 
     python -m adaptation.edit --workdir=runs/sketch --edit="a big smile:+2" --edit="pca3:-1.5" --seeds=0-3 --output=DIR
-        [--source=S] [--clip=S,S] [--template=T] [--neutral=T] [--truncation=1.0] [--samples=512] [--columns=5]
+        [--domain=NAME] [--source=S] [--clip=S,S] [--template=T] [--neutral=T] [--truncation=1.0] [--samples=512]
+        [--columns=5]
 
 Writes a strip for each edit: for each seed, the source's head above the adapted one, from minus the strength at the
 left to the strength at the right. A strength of 1 is one standard deviation of w along the direction. `pca1` is the

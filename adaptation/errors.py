@@ -16,6 +16,9 @@ class ConfigError(AdaptationError):
         self.problems = tuple(problems)
         super().__init__('\n'.join(problems))
 
+    def __reduce__(self) -> tuple[type, tuple[list[str]]]:
+        return type(self), (list(self.problems),)  # as it comes from another process
+
 
 class Interrupted(AdaptationError):
     """The user stopped the run; what was done is saved."""

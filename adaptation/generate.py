@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='PSI',
         help='1 none, 0 the mean head',
     )
-    add('--output', type=_path, metavar='DIR', help='directory (generated, in the working directory)')
+    add('--output', type=_path, metavar='DIR', help='directory (generated in --workdir, or runs/generated)')
     add('--batch', type=whole_in(1, 1024), metavar='N', help='views at a time (as many as fit into the memory)')
     _add_pictures(parser)
     _add_films(parser)

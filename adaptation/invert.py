@@ -6,8 +6,9 @@
 No pose file is needed: yaw and pitch are found together with the latent, and with them how the picture is turned,
 shifted and zoomed against the generator's own. Stages: a first guess of the view; one point in w; one for each
 layer (W+); and pivotal tuning of the backbone, which no adapter changes. Writes `inversion.safetensors` (w vectors,
-camera, tuned leaves), `inversion.json` (how near the reconstruction is), `reconstruction.png` and `views.png`. Ctrl-C
-saves; the same command goes on, and another photograph or other flags of the fit are refused there.
+camera, tuned leaves), `inversion.json` (how near the reconstruction is), `reconstruction.png`, `views.png` with each
+view alone in `source/` and `adapted/`, `progress.png` meanwhile, and with --video `turntable.mp4`. Ctrl-C saves; the
+same command goes on, and another photograph or other flags of the fit are refused there.
 
 Without --workdir, the generator alone is used: --generator, or the miniature. Exit codes: 0 finished, 1 failed,
 2 flags refused, 130 interrupted.

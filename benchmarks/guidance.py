@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from adaptation import load_adapted, losses
+from adaptation.commands import run_command
 from adaptation.config import read_config
 from adaptation.guidance import Guide, make_guides
 from adaptation.inputs import encoder_directories, load_inputs
@@ -116,7 +117,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.guidance', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'guidance.md', help='Markdown file')
     parser.add_argument('--samples', type=int, default=ASKED, help='heads asked about, a multiple of 16')
@@ -139,4 +140,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     restart_with_huge_pages()
-    sys.exit(main())
+    sys.exit(run_command(main, None))

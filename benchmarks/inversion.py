@@ -28,6 +28,7 @@ from jaxtyping import Float
 import clip_jax
 from adaptation import load_adapted
 from adaptation.adapter import load_source
+from adaptation.commands import run_command
 from adaptation.generation.grids import compose, tile
 from adaptation.generation.pictures import save_png
 from adaptation.generation.poses import pose_cameras
@@ -151,7 +152,7 @@ def table(records: list[dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.inversion', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'inversion.md', help='Markdown file')
     parser.add_argument('--workdir', type=Path, default=Path('runs/inversion'), help='for pictures')
@@ -171,4 +172,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     restart_with_huge_pages()
-    sys.exit(main())
+    sys.exit(run_command(main, None))

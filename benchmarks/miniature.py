@@ -4,9 +4,9 @@
 
 Adapts the generator for three styles, two references of each and three seeds; measures each run against the ground
 truth, which the world can draw; and writes a table (medians over a style's runs, and the least and the largest) with a
-JSON of every run beside it. Runs that are done are found in the working directory and not done again. ``--set
-NAME=VALUE`` changes the configs, ``--validation`` measures on heads and references apart from the reported ones: how
-settings are chosen.
+JSON of every run beside it. Runs that are done are found in the working directory and not done again; those of other
+settings or another generator are refused. ``--set NAME=VALUE`` changes the configs (give it a --workdir and an --output
+of its own), ``--validation`` measures on heads and references apart from the reported ones: how settings are chosen.
 
 The metrics, for N adapted samples:
 
@@ -50,6 +50,7 @@ from skimage.metrics import structural_similarity
 
 from adaptation import load_adapted
 from adaptation.adapter import load_source
+from adaptation.commands import run_command
 from benchmarks.ground_truth import (
     VALIDATION,
     GroundTruth,
@@ -67,7 +68,7 @@ from benchmarks.target_domain import BATCH, Embeddings, Images, Samples, depth_c
 from benchmarks.timed_run import timed_run
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.cameras import orbit_cameras
-from eg3d_jax.files import replacing
+from eg3d_jax.files import read_json, replacing, write_json
 from eg3d_jax.huge_pages import restart_with_huge_pages
 from eg3d_jax.machine import machine
 from miniature import world
@@ -80,6 +81,7 @@ REFERENCES = 2
 SEEDS = 3
 VIEWS = (-0.3, 0.3)  # radians of yaw
 VIEWED = 32  # heads that are seen from both sides
+RECORD_FILE = 'record.json'
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {  # of the table: the number's name -> its heading and format
     'frechet.source': ('Source', '.1f'),
@@ -238,12 +240,16 @@ def accuracy(judge: Judge, embedded: Embeddings, classes: Mapping[str, np.ndarra
 
 
 def measure(job: Job, setup: Setup) -> dict[str, Any]:
-    """Adapts and measures one run; a record that is there already is read."""
-    record = setup.directory(job) / 'record.json'
-    if record.exists():
-        found: dict[str, Any] = json.loads(record.read_text())
-        return found
+    """Adapts and measures one run; a record that is there already is read.
+
+    Raises:
+        ConfigError: the run that is there is of other settings, or of another generator or reference.
+    """
     reference, directory, seconds = adapt(job, setup)
+    record = directory / RECORD_FILE
+    found: dict[str, Any] = read_json(record) if record.exists() else {}
+    if found.get('samples') == setup.samples:
+        return found
     seed = VALIDATION * setup.validation
     test = tested(job.style, setup.samples, seed, setup.workdir)
     adapted = load_adapted(test.source, directory)
@@ -253,12 +259,13 @@ def measure(job: Job, setup: Setup) -> dict[str, Any]:
     sides = [embed_all(test.judge, images) for images in seen]
     result = {
         **job._asdict(),
+        'samples': setup.samples,
         'seconds': seconds,
         **compare(test, after, picture(reference, test.judge.config.resolution)),
         'views': view_distance(*sides),
         'views_of_truth': test.views,
     }
-    record.write_text(json.dumps(result, indent=2) + '\n')
+    write_json(record, result)
     save_grid(setup.directory(job).with_suffix('.png'), test.before.images, after.images, test.truth.images)
     return result
 
@@ -383,7 +390,7 @@ def chosen_runs(options: argparse.Namespace, samples: int) -> tuple[list[Job], S
     return jobs(options.styles, options.references, options.seeds, options.validation), setup
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.miniature', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'miniature.md', help='Markdown file')
     parser.add_argument('--samples', type=int, default=SAMPLES, help='a multiple of 64')
@@ -391,7 +398,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_run_flags(parser)
     options = parser.parse_args(arguments)
     every, setup = chosen_runs(options, options.samples)
-    found = sum((setup.directory(job) / 'record.json').exists() for job in every)
+    found = sum((setup.directory(job) / RECORD_FILE).exists() for job in every)
     started = time.perf_counter()
     records = measure_all(every, setup, options.processes)
     minutes = (time.perf_counter() - started) / 60
@@ -412,4 +419,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     restart_with_huge_pages()
-    sys.exit(main())
+    sys.exit(run_command(main, None))

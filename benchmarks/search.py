@@ -1,6 +1,6 @@
 """The search behind the hyperparameters that `configs/` ship: on the miniature's validation heads and references.
 
-    python -m benchmarks.search [--styles sketch ukiyoe cartoon] [--trials=8] [--output=docs/search.md]
+    python -m benchmarks.search [--styles sketch ukiyoe cartoon] [--trials=4] [--output=docs/search.md]
 
 For each style a local search: the first trial is the config that ships when the search begins, every further one
 redraws a few settings of the best trial so far. A trial adapts to the validation references and counts their mean
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptation.commands import run_command
 from benchmarks.miniature import ROOT, STYLES, Job, Setup, config_of, measure
 from benchmarks.records import command_line, write_records
 from eg3d_jax.files import read_json, write_json
@@ -242,7 +243,7 @@ def table(trials: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.search', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'search.md', help='Markdown file')
     parser.add_argument('--workdir', type=Path, default=Path('runs/search'))
@@ -267,4 +268,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     restart_with_huge_pages()
-    sys.exit(main())
+    sys.exit(run_command(main, None))

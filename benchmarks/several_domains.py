@@ -19,6 +19,7 @@ from typing import Any
 
 from adaptation import load_adapted
 from adaptation.adapter import WEIGHTS_FILE
+from adaptation.commands import run_command
 from adaptation.main import load_experiment
 from benchmarks.ground_truth import VALIDATION, generate
 from benchmarks.miniature import (
@@ -130,4 +131,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_command(main, None))

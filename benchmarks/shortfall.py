@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from adaptation import load_adapted
+from adaptation.commands import run_command
 from adaptation.fine_detail import LUMA
 from benchmarks.ground_truth import VALIDATION, GroundTruth, generate
 from benchmarks.miniature import ROOT, SAMPLES, Job, Setup, adapted_heads, add_run_flags, chosen_runs, tested
@@ -106,7 +107,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     return style_table(records, map(row, ASPECTS))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.shortfall', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'shortfall.md', help='Markdown file')
     parser.add_argument('--samples', type=int, default=SAMPLES, help="the quality record's, a multiple of 64")
@@ -128,4 +129,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == '__main__':
     restart_with_huge_pages()
-    sys.exit(main())
+    sys.exit(run_command(main, None))

@@ -4,7 +4,7 @@
     python -m convert.clip --source=S --output=DIR                          CLIP: Hugging Face, OpenAI, OpenCLIP
     python -m convert.inception --source=S --output=DIR                     the network of the Fréchet distance
     python -m convert.arcface --source=S --output=DIR                       the network that tells faces apart
-    python -m convert.export --adapter=DIR_OR_FILE --source=DIR --output=FILE   an adapted generator for PyTorch
+    python -m convert.export [--adapter=DIR_OR_FILE] --source=DIR --output=FILE   for PyTorch, adapted or not
 
 S is a file, a directory, https://..., or hf://owner/repo[/file][@revision]; each command says more with --help.
 From Python: `convert.eg3d.convert(source, output)`, `convert.clip.convert(source, output)`, likewise `inception` and

@@ -1,4 +1,4 @@
-"""The last stage of CLIP training: the text tower alone, on batches of hundreds of captions.
+"""A stage of CLIP training, after both towers: the text tower alone, on batches of hundreds of captions.
 
 A picture costs many times what a caption does, and contrast wants large batches: more captions at a time, against the
 pictures' embeddings, which are computed once. The image tower is left as it is, and with it all that guides by

@@ -28,7 +28,7 @@ from miniature import clip_adversarial_tuning, clip_text_tuning
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
 from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
-from miniature.training import fit, read_recipe, trained_weights, write_recipe
+from miniature.training import claim, fit, read_recipe, trained_weights, write_recipe
 
 
 class Recipe(NamedTuple):
@@ -48,6 +48,7 @@ HEADS = 4096
 BATCH = 48
 LEARNING_RATE = 2e-3
 CHECKPOINT_EVERY = 200  # steps
+TEXT_STAGE, ADVERSARIAL_STAGE = '_text', '_adversarial'  # after the encoder's name
 WHOLE_SHARE = 0.15  # of the steps, the last ones, see all patches
 
 
@@ -108,17 +109,33 @@ def main(arguments: list[str] | None = None) -> int:
     adversarial_steps = options.adversarial_steps
     if adversarial_steps is None:
         adversarial_steps = RECIPES[options.encoder].adversarial_steps
+    settings = {
+        'seed': seed,
+        'steps': steps,
+        'batch': BATCH,
+        'text_steps': options.text_steps,
+        'text_batch': clip_text_tuning.BATCH,
+        'adversarial_steps': adversarial_steps,
+        'adversarial_batch': clip_adversarial_tuning.BATCH,
+        'adversarial_range': clip_adversarial_tuning.RANGE,
+        'heads': heads,
+    }
+    stages = [options.encoder + stage for stage in ('', TEXT_STAGE, ADVERSARIAL_STAGE)]
+    try:
+        claim(workdir, options.encoder, settings, options.initial, stages)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         if options.initial:
             clip, seconds = load_clip(options.initial), 0.0
         else:
             clip, seconds = train(options.encoder, steps, heads, workdir, seed)
         if options.text_steps:
-            name = f'{options.encoder}_text'
+            name = options.encoder + TEXT_STAGE
             clip, more = clip_text_tuning.tune(clip, options.text_steps, heads, workdir, name, seed)
             seconds += more
         if adversarial_steps:
-            name = f'{options.encoder}_adversarial'
+            name = options.encoder + ADVERSARIAL_STAGE
             clip, more = clip_adversarial_tuning.tune(clip, adversarial_steps, heads, workdir, name, seed)
             seconds += more
     except KeyboardInterrupt:
@@ -128,18 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.output,
         command='python -m miniature.clip_training ' + ' '.join(sys.argv[1:] if arguments is None else arguments),
         seconds=seconds,
-        settings={
-            'seed': options.seed,
-            'steps': steps,
-            'batch': BATCH,
-            'text_steps': options.text_steps,
-            'text_batch': clip_text_tuning.BATCH,
-            'adversarial_steps': adversarial_steps,
-            'adversarial_batch': clip_adversarial_tuning.BATCH,
-            'adversarial_range': clip_adversarial_tuning.RANGE,
-            'heads': heads,
-            'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(clip))),
-        },
+        settings={**settings, 'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(clip)))},
         quality=measure(options.output, workdir),
         initial=initial,
     )

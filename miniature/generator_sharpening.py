@@ -37,7 +37,7 @@ from miniature import views, world
 from miniature.generator_losses import gradient_difference, superresolve_patch
 from miniature.generator_quality import measure
 from miniature.generator_training import draw, save_preview
-from miniature.training import fit, read_recipe, trained_weights, write_recipe
+from miniature.training import claim, fit, read_recipe, trained_weights, write_recipe
 
 POOL = 1024  # heads whose feature images are kept
 DRAWN = 16  # of them rendered at a time
@@ -96,6 +96,10 @@ def make_pool(generator: TriPlaneGenerator, path: Path, size: int, seed: int) ->
             np.savez(file, **pool._asdict())
     with np.load(path) as stored:
         return Pool(**{name: stored[name] for name in stored.files})
+
+
+def _pool_file(size: int, seed: int) -> str:
+    return f'pool_{size}_{seed}.npz'
 
 
 @jax.jit
@@ -175,7 +179,7 @@ def make_step(
 
 def sharpen(generator: TriPlaneGenerator, workdir: Path, steps: int, pool_size: int, seed: int) -> float:
     """Trains the generator's G2 in place; returns the seconds of training."""
-    pool = make_pool(generator, workdir / f'pool_{pool_size}_{seed}.npz', pool_size, seed)
+    pool = make_pool(generator, workdir / _pool_file(pool_size, seed), pool_size, seed)
     critic, discriminator = nnx.split(DualDiscriminator(DISCRIMINATOR, rngs=nnx.Rngs(seed)))
     g2 = nnx.state(generator.superresolution, nnx.Param)
     schedule = optax.cosine_decay_schedule(LEARNING_RATE, steps, 0.05)
@@ -217,7 +221,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not 0.0 <= options.strength <= 1.0:
         parser.error(f'--strength: expected a number from 0 to 1, got {options.strength}')
     generator, initial = load_generator(options.initial), read_recipe(options.initial)
-    options.workdir.mkdir(parents=True, exist_ok=True)
+    settings = {'seed': options.seed, 'steps': options.steps, 'pool': options.pool, 'weights': WEIGHTS}
+    made = ('sharpening', _pool_file(options.pool, options.seed))
+    try:
+        claim(options.workdir, 'generator', settings, options.initial, made)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         seconds = sharpen(generator, options.workdir, options.steps, options.pool, options.seed)
     except KeyboardInterrupt:
@@ -229,13 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.output,
         command=command + ' '.join(sys.argv[1:] if arguments is None else arguments),
         seconds=seconds,
-        settings={
-            'seed': options.seed,
-            'steps': options.steps,
-            'pool': options.pool,
-            'weights': WEIGHTS,
-            'strength': options.strength,
-        },
+        settings={**settings, 'strength': options.strength},
         quality=measure(options.output),
         initial=initial,
     )

@@ -47,7 +47,7 @@ from miniature.generator_losses import (
 from miniature.generator_quality import CAMERA_SPREAD, measure
 from miniature.mapping_construction import construct_mapping, shown
 from miniature.optimisers import is_matrix, muon
-from miniature.training import fit, read_recipe, trained_weights, write_recipe
+from miniature.training import claim, fit, read_recipe, trained_weights, write_recipe
 from miniature.widening import widened
 
 CONFIG = PRESETS['miniature']
@@ -381,7 +381,15 @@ def main(arguments: list[str] | None = None) -> int:
     if initial is not None and not options.stage:
         stages = [stage for stage in stages if not stage.name.startswith('field')]
     stages = [stage._replace(steps=max(1, round(stage.steps * options.scale))) for stage in stages]
-    options.workdir.mkdir(parents=True, exist_ok=True)
+    settings = {
+        'seed': options.seed,
+        **{f'{stage.name}_steps': stage.steps for stage in stages},
+        **{f'{stage.name}_learning_rate': stage.learning_rate for stage in stages},
+    }
+    try:
+        claim(options.workdir, 'generator', settings, options.initial, [stage.name for stage in all_stages()])
+    except ValueError as error:
+        parser.error(str(error))
     try:
         generator, seconds = train(stages, options.workdir, options.seed, initial)
     except KeyboardInterrupt:
@@ -391,11 +399,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.output,
         command='python -m miniature.generator_training ' + ' '.join(sys.argv[1:] if arguments is None else arguments),
         seconds=seconds,
-        settings={
-            'seed': options.seed,
-            **{f'{stage.name}_steps': stage.steps for stage in stages},
-            **{f'{stage.name}_learning_rate': stage.learning_rate for stage in stages},
-        },
+        settings=settings,
         quality=measure(options.output),
         initial=initial_recipe,
     )

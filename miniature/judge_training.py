@@ -24,7 +24,7 @@ from jaxtyping import Array
 from miniature.judge import STYLES, Judge, JudgeConfig, load_judge, save_judge
 from miniature.judge_data import Batch, Pool, draw_batch, make_pool, shows_colour
 from miniature.optimisers import is_matrix, muon
-from miniature.training import fit, write_recipe
+from miniature.training import claim, fit, write_recipe
 
 SEED = 40_000  # no other network of the miniature is trained or tested on it
 HELD_OUT_SEED = 41_000
@@ -148,6 +148,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--heads', type=int, default=HEADS, help='photographed')
     parser.add_argument('--drawn', type=int, default=DRAWN_HEADS, help='of them, in every other style too')
     options = parser.parse_args(arguments)
+    settings = {
+        'seed': options.seed,
+        'steps': options.steps,
+        'batch': BATCH,
+        'heads': options.heads,
+        'drawn_heads': options.drawn,
+    }
+    try:
+        claim(options.workdir, 'judge', settings, None, ['steps'])
+    except ValueError as error:
+        parser.error(str(error))
     try:
         judge, seconds = train(options.steps, options.heads, options.drawn, options.workdir, options.seed)
     except KeyboardInterrupt:
@@ -156,16 +167,9 @@ def main(arguments: list[str] | None = None) -> int:
     held_out = make_pool(options.workdir, HELD_OUT_HEADS, HELD_OUT_HEADS, HELD_OUT_SEED)
     write_recipe(
         options.output,
-        command=f'python -m miniature.judge_training --output={options.output}',
+        command='python -m miniature.judge_training ' + ' '.join(sys.argv[1:] if arguments is None else arguments),
         seconds=seconds,
-        settings={
-            'seed': options.seed,
-            'steps': options.steps,
-            'batch': BATCH,
-            'heads': options.heads,
-            'drawn_heads': options.drawn,
-            'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(judge))),
-        },
+        settings={**settings, 'parameters': sum(leaf.size for leaf in jax.tree.leaves(nnx.state(judge)))},
         quality=measure(load_judge(options.output), held_out),
     )
     return 0

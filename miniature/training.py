@@ -5,9 +5,10 @@ resumed run gives the numbers of an uninterrupted one.
 """
 
 import argparse
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from tqdm import tqdm
 
+from eg3d_jax.files import read_json, write_json
 from eg3d_jax.machine import machine
 
 State = TypeVar('State')
@@ -23,6 +25,43 @@ Metrics = Mapping[str, Any]
 
 RECIPE = 'recipe.json'
 PROGRESS_EVERY = 20  # steps between updates of the numbers beside the bar
+
+
+def claim(workdir: Path, name: str, settings: Metrics, initial: Path | None, made: Iterable[str]) -> None:
+    """Makes what a training leaves in its working directory its own, or checks that it is.
+
+    The checkpoints of another training would be gone on with, or where they are all done be taken for the result.
+
+    Args:
+        workdir: made if needed; NAME.json in it tells what the training is.
+        settings: all that its numbers follow from, of JSON types.
+        initial: directory of the weights that it begins with, if it begins with any.
+        made: the names of what depends on the settings: folders of checkpoints, and pools of pictures.
+
+    Raises:
+        ValueError: they are another training's.
+    """
+    path = workdir / f'{name}.json'
+    now = {**settings, 'initial': None if initial is None else _hash(initial)}
+    advice = 'give another --workdir, or delete it'
+    if path.exists():
+        before = read_json(path)
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                what = f'{key} was {before.get(key)} and is {now.get(key)}'
+                what = 'the weights of --initial have changed since' if key == 'initial' else what
+                raise ValueError(f'{workdir} holds the steps of another training ({what}); {advice}')
+    elif held := [entry for entry in made if (workdir / entry).exists()]:
+        raise ValueError(f'{workdir} holds {held[0]!r} of a training that no {path.name} tells of; {advice}')
+    write_json(path, now)
+
+
+def _hash(directory: Path) -> str:
+    """Of the weights in a directory."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.glob('*.safetensors')):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def fit(

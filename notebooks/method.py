@@ -159,7 +159,7 @@ for row, head in zip(axes, range(HEADS), strict=True):
     row[4].imshow(colours[head])
     row[5].imshow(rendered.depth[head, ..., 0], cmap='viridis_r')
     row[6].imshow(visible(images[head]))
-titles = ('plane (x, y)', 'plane (x, z)', 'plane (z, x)', 'raw RGB', 'all 32 features', 'depth', 'image (G2)')
+titles = ('plane (x, y)', 'plane (x, z)', 'plane (z, x)', 'raw RGB', 'all features', 'depth', 'image (G2)')
 for axis, title in zip(axes[0], titles, strict=True):
     axis.set_title(title, fontsize=9)
 show(made)
@@ -346,7 +346,7 @@ structure_picture(before, after, images, adapted_images, losses.image_structure_
 
 # %% [markdown]
 # ## 7. FSSM: feature-level source structure maintenance
-# The same matrix on the volume-rendered feature image, all 32 channels, pooled to at most 32 x 32 positions: Tri-D may
+# The same matrix on the volume-rendered feature image, all of its channels, pooled to at most 32 x 32 positions: Tri-D may
 # recolour the head, but what belongs together in 3D stays together. G2 does not touch the feature image, so this loss
 # belongs to the first phase alone. The pictures are the feature image's first three channels, the raw RGB.
 

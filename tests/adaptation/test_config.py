@@ -316,3 +316,10 @@ class TestCommandLine:
     def test_help(self, capsys: pytest.CaptureFixture[str]):
         assert main(['--help']) == 0
         assert 'python -m adaptation.main --config=configs/sketch.py' in capsys.readouterr().out
+
+
+def test_a_refusal_is_the_same_when_it_comes_from_another_process():
+    refusal = ConfigError(['config.seed: one', 'config.clip: two'])
+    copy = pickle.loads(pickle.dumps(refusal))
+    assert str(copy) == str(refusal)
+    assert copy.problems == refusal.problems

@@ -1,5 +1,6 @@
 """The quality record's jobs, distances and table."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from flax import nnx
 
 from adaptation.config import read_config
+from benchmarks import miniature
 from benchmarks.miniature import Job, Setup, accuracy, colour_error, config_of, flat, jobs, table, view_distance
 from miniature.judge import Judge, JudgeConfig
 from miniature.references import HEADS, VALIDATION_HEADS
@@ -82,3 +84,21 @@ def test_the_colour_error_minds_colour_and_not_lightness():
     red = grey.copy()
     red[..., 0] = 0.8
     assert colour_error(grey, red) > 20.0
+
+
+def test_a_record_is_read_again_unless_it_is_of_another_number_of_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Anew(Exception):
+        """The run is measured."""
+
+    def anew(*_: Any) -> None:
+        raise Anew
+
+    monkeypatch.setattr(miniature, 'adapt', lambda *_: (tmp_path / 'reference.png', tmp_path, 1.0))
+    monkeypatch.setattr(miniature, 'tested', anew)
+    found = {'style': 'sketch', 'samples': 64}
+    (tmp_path / miniature.RECORD_FILE).write_text(json.dumps(found))
+    assert miniature.measure(Job('sketch', 0, 0), Setup(tmp_path, 64, False, ())) == found
+    with pytest.raises(Anew):
+        miniature.measure(Job('sketch', 0, 0), Setup(tmp_path, 128, False, ()))
