@@ -363,6 +363,11 @@ def _check(config: AdaptationConfig) -> list[str]:
     return problems
 
 
+def _as_read(text: str) -> str:
+    """A text without what no encoder sees: capitals, and how words are set apart."""
+    return ' '.join(text.casefold().split())
+
+
 def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
     require = problems.require
     target, source = config.target_text, config.source_text
@@ -373,7 +378,8 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
     )
     require(bool(target) or not source, 'target_text', 'is not set beside source_text; say what the target domain is')
     require(bool(source) or not target, 'source_text', 'is not set beside target_text; say what the source domain is')
-    require(not target or target != source, 'target_text', 'is the same as source_text, so it leads nowhere')
+    same = _as_read(target) == _as_read(source)
+    require(not target or not same, 'target_text', 'is the same as source_text, so it leads nowhere')
     require(bool(config.prompt_templates), 'prompt_templates', "is empty; '{}' is the text alone")
     for template in config.prompt_templates:
         require(template.count('{}') == 1, 'prompt_templates', f'{template!r} does not hold {{}} once, for the text')

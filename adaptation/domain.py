@@ -140,12 +140,14 @@ def _take_out(source: 'Subject', named: str, flags: 'argparse.Namespace') -> Pat
     """Writes an ordinary adapter; its adapter.json says of what domains it was made."""
     from adaptation.adapter import WEIGHTS_FILE, load_leaves, save_adapter
     from adaptation.leaves import fingerprint
+    from adaptation.provenance import CAMERA, camera_overrides
 
     generator = source.generator
     leaves = load_leaves(generator, flags.workdir, flags.domain)
     taken = {'adapter': str(flags.workdir), 'domain': flags.domain}
     flags.output.mkdir(parents=True, exist_ok=True)
-    save_adapter(flags.output, generator, leaves, fingerprint(generator), {'taken_from': taken, 'generator': named})
+    record = {'taken_from': taken, 'generator': named, CAMERA: vars(camera_overrides(flags.workdir))}
+    save_adapter(flags.output, generator, leaves, fingerprint(generator), record)
     return flags.output / WEIGHTS_FILE
 
 
@@ -204,7 +206,7 @@ def _film(source: 'Subject', flags: 'argparse.Namespace') -> Path:
     from adaptation.generation.film_files import check_encoder, write_film
     from adaptation.generation.pictures import film_comment
     from adaptation.generation.progress import Progress
-    from adaptation.interrupts import StopRequest
+    from eg3d_jax.interrupts import StopRequest
 
     check_encoder(flags.format)
     leaves, domains = load_domains(source.generator, flags.workdir)

@@ -56,6 +56,11 @@ def is_own(name: str) -> bool:
     return name.endswith((OWN, LEFT, RIGHT))
 
 
+def shared_name(name: str) -> str:
+    """What the generator calls this leaf, or the one that it is added to."""
+    return name.removesuffix(RIGHT).removesuffix(LEFT).removesuffix(OWN)
+
+
 def domain_leaves(leaves: Mapping[str, Array], code: Float[Array, 'K']) -> Leaves:
     """The ordinary leaves of the generator of a code; works under `jax.jit`."""
     made: Leaves = {}

@@ -77,7 +77,7 @@ def _edit(arguments: Sequence[str]) -> None:
     seeds = parse_seeds(flags.seeds)
 
     from adaptation.adapter import load_adapted, load_source  # only now: it imports JAX
-    from adaptation.provenance import generator_of, run_camera, run_config
+    from adaptation.provenance import camera_overrides, generator_of, run_config, with_overrides
     from eg3d_jax import CheckpointError
 
     config = run_config(flags.workdir)
@@ -95,7 +95,7 @@ def _edit(arguments: Sequence[str]) -> None:
         readers = _readers(entries(clip), edits, flags)
     if flags.truncation is None:
         flags.truncation = config.truncation_psi if config else 1.0
-    camera = run_camera(config, source.config.camera)
+    camera = with_overrides(camera_overrides(flags.workdir), source.config.camera)
     directions = _directions(source, camera, readers, edits, flags)
     for edit, direction in zip(edits, directions, strict=True):
         path = _draw_strip(edit, direction, source, adapted, camera, seeds, flags)

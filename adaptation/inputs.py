@@ -18,7 +18,7 @@ from adaptation.config import MINIATURE, AdaptationConfig, ReferenceConfig
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint
 from adaptation.prompts import prompt_problems, text_direction
-from adaptation.provenance import run_camera
+from adaptation.provenance import with_overrides
 from adaptation.sources import clip_directory
 from eg3d_jax import CameraConfig, CheckpointError, RenderingConfig, TriPlaneGenerator
 
@@ -70,7 +70,7 @@ def load_inputs(config: AdaptationConfig) -> Inputs:
     except CheckpointError as error:
         raise ConfigError([f'config.generator: {error}']) from None
     encoders, text_directions = _load_encoders(config)
-    camera = run_camera(config, generator.config.camera)
+    camera = with_overrides(config.camera, generator.config.camera)
     _check_camera(camera, generator.config.rendering)
     layers = _layers(config, encoders)
     hashes = {

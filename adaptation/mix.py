@@ -68,14 +68,14 @@ def _preview(adapters: Sequence[str], weights: Sequence[float], flags: 'argparse
 
     from adaptation.adapter import adapter_directory, load_adapted, load_source
     from adaptation.mixing import PREVIEW_FILE, chosen_domains
-    from adaptation.provenance import generator_of, run_camera, run_config
+    from adaptation.provenance import camera_overrides, generator_of, with_overrides
     from adaptation.samples import save_picture
     from adaptation.step import frontal_cameras
     from adaptation.strips import compose, draw
 
     output = flags.output
     generator = load_source(flags.source or generator_of(adapters[0]))
-    camera = run_camera(run_config(adapters[0]), generator.config.camera)
+    camera = with_overrides(camera_overrides(output), generator.config.camera)
     z = jax.random.normal(jax.random.key(0), (PREVIEW_HEADS, generator.config.z_dim))
     columns = [('source', generator)]
     for index, (adapter, domain) in enumerate(zip(adapters, chosen_domains(adapters, flags.domain), strict=True), 1):

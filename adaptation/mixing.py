@@ -25,7 +25,7 @@ from adaptation.adapter import (
 )
 from adaptation.errors import ConfigError
 from adaptation.leaves import fingerprint, named_leaves
-from adaptation.provenance import adapter_info, domains_of, generator_of
+from adaptation.provenance import CAMERA, adapter_info, camera_overrides, domains_of, generator_of
 from eg3d_jax import TriPlaneGenerator
 
 PREVIEW_FILE = 'preview.png'
@@ -76,7 +76,8 @@ def mix_adapters(
                 **({} if of is None else {'domain': dict(of)}),
             }
             for directory, weight, of in zip(directories, weights, chosen, strict=True)
-        ]
+        ],
+        CAMERA: vars(camera_overrides(directories[0])),
     }
     if not isinstance(named, TriPlaneGenerator):
         record['generator'] = str(named)

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from eg3d_jax.interrupts import StandardError
+
 Bar = TypeVar('Bar', bound='ProgressBar')
 
 SECONDS_BETWEEN_LINES = 15.0  # where standard error is no terminal and each update is a line of its own
@@ -30,6 +32,7 @@ class ProgressBar:
             initial=done,
             disable=not shown,
             dynamic_ncols=True,
+            file=StandardError(),
             mininterval=0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES,
         )
 

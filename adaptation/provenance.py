@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from adaptation.adapter import INFO_FILE, AdapterError, adapter_directory
-from adaptation.config import AdaptationConfig, read_config
+from adaptation.config import AdaptationConfig, CameraOverrides, read_config
 from adaptation.errors import ConfigError
 from adaptation.workdir import Workdir
 from eg3d_jax import CameraConfig
 from eg3d_jax.files import read_json
+
+CAMERA = 'camera'  # of an adapter.json that no run's config lies beside: what is changed of the generator's cameras
+PLACEHOLDER = {'reference': {'image': 'none'}}  # a config has to have one
 
 
 def run_config(adapter: str | Path) -> AdaptationConfig | None:
@@ -28,10 +31,25 @@ def run_config(adapter: str | Path) -> AdaptationConfig | None:
         raise AdapterError(f'{path} is damaged, or of a newer version ({reason}): copy the run again.') from None
 
 
-def run_camera(config: AdaptationConfig | None, own: CameraConfig) -> CameraConfig:
-    """The generator's own cameras, with what a run changes of them; None: no run."""
-    given = {} if config is None else {name: value for name, value in vars(config.camera).items() if value is not None}
-    return replace(own, **given)
+def camera_overrides(adapter: str | Path) -> CameraOverrides:
+    """What the run that an adapter comes from changes of the generator's cameras, also of a mix (those of its first
+    adapter) or of what was taken out of several domains.
+
+    Raises:
+        AdapterError: the config or the adapter.json beside it is damaged.
+    """
+    if (config := run_config(adapter)) is not None:
+        return config.camera
+    directory = adapter_directory(adapter)
+    try:
+        return read_config({**PLACEHOLDER, 'camera': adapter_info(directory).get(CAMERA, {})}).camera
+    except ConfigError as error:
+        raise AdapterError(f'{directory / INFO_FILE} is damaged ({error.problems[0]}): copy it again.') from None
+
+
+def with_overrides(overrides: CameraOverrides, own: CameraConfig) -> CameraConfig:
+    """The generator's own cameras, with what a run changes of them."""
+    return replace(own, **{name: value for name, value in vars(overrides).items() if value is not None})
 
 
 def generator_of(adapter: str | Path, flag: str = '--source') -> str:

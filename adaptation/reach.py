@@ -6,6 +6,7 @@ from flax import nnx
 from jax.interpreters import partial_eval
 from jaxtyping import Array
 
+from adaptation.domains import shared_name
 from adaptation.errors import ConfigError
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.phases import Phase
@@ -25,7 +26,7 @@ def refuse_phases_without_effect(phases: tuple[Phase, ...], generator: TriPlaneG
     if not partial:
         return
     used = used_parameters(generator)
-    problems = [no_effect(phase) for phase in partial if not used.intersection(phase.trained)]
+    problems = [no_effect(phase) for phase in partial if not used.intersection(map(shared_name, phase.trained))]
     if problems:
         raise ConfigError(problems)
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from adaptation import losses
 from adaptation.config import LossWeights
 from adaptation.crops import Crops, crop_images, draw_crops
+from adaptation.domains import shared_name
 from adaptation.fine_detail import Slices, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
@@ -215,7 +216,7 @@ def without_strokes(trained: Leaves, phase: Phase) -> Leaves:
     a strength itself."""
 
     def held(name: str) -> bool:
-        return is_strength(name) and not phase.settings.strokes and name not in phase.settings.trained
+        return is_strength(name) and not phase.settings.strokes and shared_name(name) not in phase.settings.trained
 
     return {name: jax.lax.stop_gradient(leaf) if held(name) else leaf for name, leaf in trained.items()}
 

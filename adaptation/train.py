@@ -21,7 +21,6 @@ from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.fine_detail import at_size_of_images
 from adaptation.guidance import Guide, domain_guides, make_guides
 from adaptation.inputs import Inputs, load_inputs
-from adaptation.interrupts import StopRequest
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
 from adaptation.phases import Phase, phase_at, plan
@@ -30,6 +29,7 @@ from adaptation.samples import Generate, SampleGrid, make_generate, save_picture
 from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.streams import DOMAINS, SAMPLE_HEADS, SOURCE_SAMPLES, TRAINING
 from adaptation.workdir import GENERATOR_SETTINGS, Workdir
+from eg3d_jax.interrupts import StopRequest
 
 
 @dataclass(frozen=True)

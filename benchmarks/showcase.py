@@ -34,8 +34,8 @@ from adaptation.generation.poses import pose_cameras
 from adaptation.generation.progress import Progress
 from adaptation.generation.seeds import parse_seeds
 from adaptation.generation.subjects import Subject, load_subjects
-from adaptation.interrupts import StopRequest
 from eg3d_jax import CameraConfig
+from eg3d_jax.interrupts import StopRequest
 
 SEEDS, MOST_SEEDS = '0-3', 8
 FRAMES = 48

@@ -214,12 +214,16 @@ def main(arguments: list[str] | None = None) -> int:
         '--workdir', type=Path, default=Path('runs/miniature_sharpening'), help='pool, checkpoints and previews'
     )
     parser.add_argument('--steps', type=int, default=STEPS)
-    parser.add_argument('--pool', type=int, default=POOL, help='heads, a multiple of 16')
+    parser.add_argument('--pool', type=int, default=POOL, help=f'heads, a multiple of {DRAWN}')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--strength', type=float, default=STRENGTH, help='of the change that is written, 0 to 1')
     options = parser.parse_args(arguments)
     if not 0.0 <= options.strength <= 1.0:
         parser.error(f'--strength: expected a number from 0 to 1, got {options.strength}')
+    if options.steps < 1:
+        parser.error(f'--steps: expected at least 1, got {options.steps}')
+    if options.pool < DRAWN or options.pool % DRAWN:
+        parser.error(f'--pool: expected a multiple of {DRAWN}, got {options.pool}')
     generator, initial = load_generator(options.initial), read_recipe(options.initial)
     settings = {'seed': options.seed, 'steps': options.steps, 'pool': options.pool, 'weights': WEIGHTS}
     made = ('sharpening', _pool_file(options.pool, options.seed))

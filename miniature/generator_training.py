@@ -378,6 +378,9 @@ def main(arguments: list[str] | None = None) -> int:
             except ValueError as error:
                 parser.error(f'--initial: {error}; give a generator of the miniature')
     stages = options.stage or all_stages()
+    names = [stage.name for stage in stages]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        parser.error(f'--stage: {twice[0]} is given twice; run the command once for each')
     if initial is not None and not options.stage:
         stages = [stage for stage in stages if not stage.name.startswith('field')]
     stages = [stage._replace(steps=max(1, round(stage.steps * options.scale))) for stage in stages]

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from tqdm import tqdm
 
 from eg3d_jax.files import read_json, write_json
+from eg3d_jax.interrupts import StandardError, StopRequest
 from eg3d_jax.machine import machine
 
 State = TypeVar('State')
@@ -88,7 +89,7 @@ def fit(
         The final state and the seconds that all of its steps took, those before an interruption included.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, once a checkpoint is written.
+        KeyboardInterrupt: on Ctrl-C, once the step is done and a checkpoint is written; on a second one, at once.
         FloatingPointError: a metric is not finite; the last checkpoint is left as it was.
     """
     with ocp.CheckpointManager(directory.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
@@ -102,25 +103,23 @@ def fit(
             manager.save(done, args=ocp.args.StandardSave({'state': state, 'seconds': seconds}), force=True)
             manager.wait_until_finished()
 
-        try:
-            with tqdm(total=steps, initial=done, desc=name, unit='step', smoothing=0.1) as bar:
-                while done < steps:
-                    started = time.monotonic()
-                    state, metrics = step(state, jnp.int32(done))
-                    jax.block_until_ready(metrics)
-                    done, seconds = done + 1, seconds + time.monotonic() - started
-                    bar.update()
-                    if done % PROGRESS_EVERY == 0 or done == steps:
-                        _show(bar, metrics, name, done)
-                    if done % checkpoint_every == 0 or done == steps:
-                        save()
-                        if preview is not None:
-                            preview(state, done)
-        except KeyboardInterrupt:
-            if manager.latest_step() != done:
-                save()
+        bar = tqdm(total=steps, initial=done, desc=name, unit='step', smoothing=0.1, file=StandardError())
+        with StopRequest() as stop, bar:
+            while done < steps and not stop.requested:
+                started = time.monotonic()
+                state, metrics = step(state, jnp.int32(done))
+                jax.block_until_ready(metrics)
+                done, seconds = done + 1, seconds + time.monotonic() - started
+                bar.update()
+                if done % PROGRESS_EVERY == 0 or done == steps or stop.requested:
+                    _show(bar, metrics, name, done)
+                if done % checkpoint_every == 0 or done == steps or stop.requested:
+                    save()
+                    if preview is not None and not stop.requested:
+                        preview(state, done)
+        if stop.requested:
             print(f'\n{name}: interrupted after step {done}; the same command goes on from there.')
-            raise
+            raise KeyboardInterrupt
     return state, seconds
 
 

@@ -5,6 +5,7 @@ N batch, D features, R side of the generator's images.
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from adaptation.evaluation.run import Run, load_run
 from adaptation.evaluation.statistics import Statistics
 from adaptation.evaluation.targets import SMALLEST_SET, Sizes, TargetFolder, list_folder, read_pictures, resized
 from adaptation.evaluation.words import banner, rank_warnings, size_report, table
-from adaptation.interrupts import StopRequest
 from adaptation.workdir import Workdir
 from eg3d_jax.files import write_json
+from eg3d_jax.interrupts import StopRequest
 from eg3d_jax.machine import machine
 
 FORMAT = 1
@@ -167,7 +168,7 @@ class _Evaluation:
         domain = self._options.domain
         return {
             'format': FORMAT,
-            **({} if domain is None else {'domain': domain}),
+            **({} if domain is None else {'domain': without_zeros(domain) or domain}),
             'samples': self._options.samples,
             'seed': self._options.seed,
             'machine': machine(),
@@ -235,19 +236,19 @@ class _Evaluation:
         pictures = read_pictures(folder, self._target_done, self._resolution, self._sizes, skip_unreadable=skip)
         shown = not self._quiet
         with SampleProgress(total, 'picture', 'target pictures', done=self._target_done, shown=shown) as progress:
-            waiting: list[np.ndarray] = []
+            waiting: dict[str, np.ndarray] = {}  # by what they are called
             for index, picture in pictures:
-                waiting.append(picture)
+                waiting[str(folder.files[index])] = picture
                 if len(waiting) == TARGET_BATCH:
                     self._count_target_batch(waiting, index + 1, progress)
-                    waiting = []
+                    waiting = {}
             if waiting:
                 self._count_target_batch(waiting, total, progress)
         self._target_done = total
 
-    def _count_target_batch(self, pictures: list[np.ndarray], done: int, progress: SampleProgress) -> None:
-        rows = self._embedded(np.stack(pictures))
-        _refuse_broken(rows, 'target pictures', self._target_done)
+    def _count_target_batch(self, pictures: dict[str, np.ndarray], done: int, progress: SampleProgress) -> None:
+        rows = self._embedded(np.stack(list(pictures.values())))
+        _refuse_broken(rows, list(pictures))
         self._statistics.add_features('target', rows, np.zeros(len(pictures)))
         progress.advance(done - self._target_done)
         self._target_done = done
@@ -296,7 +297,7 @@ class _Evaluation:
         more = jax.device_get(around(pair, seen)) if looked_around > 0 else {}
         for side, features in jax.device_get(seen.features).items():
             rows = {name: array[:count] for name, array in features.items()}
-            _refuse_broken(rows, f'{side} images', start)
+            _refuse_broken(rows, [f'{side} images, number {start + index}' for index in range(count)])
             self._statistics.add_features(side, rows, indices[:count] / samples)
         self._statistics.add_values({name: array[:count] for name, array in jax.device_get(values).items()})
         self._statistics.add_values({name: array[:looked_around] for name, array in more.items()})
@@ -323,12 +324,12 @@ def _settings(options: Options, run: Run, networks: Networks, target: TargetFold
     }
 
 
-def _refuse_broken(rows: dict[str, np.ndarray], what: str, start: int) -> None:
-    """Stops at features that are not finite."""
+def _refuse_broken(rows: dict[str, np.ndarray], pictures: Sequence[str]) -> None:
+    """Stops at features that are not finite; the pictures are named."""
     for name, features in rows.items():
         broken = ~np.isfinite(features).all(axis=1)
         if broken.any():
-            index = start + int(np.argmax(broken))
+            picture = pictures[int(np.argmax(broken))]
             raise AdaptationError(
-                f'{what}, number {index}: the features of {name} are not finite. Check the checkpoints and the adapter.'
+                f'{picture}: the features of {name} are not finite. Check the checkpoints and the adapter.'
             )

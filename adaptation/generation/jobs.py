@@ -19,8 +19,8 @@ from adaptation.generation.pictures import Picture, as_text, film_comment, pictu
 from adaptation.generation.progress import Progress
 from adaptation.generation.rendering import fitting_batch
 from adaptation.generation.subjects import Subject, load_subjects
-from adaptation.interrupts import StopRequest
 from adaptation.leaves import fingerprint
+from eg3d_jax.interrupts import StopRequest
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from adaptation.errors import Interrupted
-from adaptation.interrupts import StopRequest
 from adaptation.progress import ProgressBar
+from eg3d_jax.interrupts import StopRequest
 
 Piece = TypeVar('Piece')
 

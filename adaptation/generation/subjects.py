@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptation.adapter import INFO_FILE, AdapterError, load_leaves, load_source
-from adaptation.config import MINIATURE
+from adaptation.config import MINIATURE, CameraOverrides
 from adaptation.domain_codes import in_words
 from adaptation.errors import AdaptationError
 from adaptation.generation.strength import at_strength
-from adaptation.provenance import generator_of, run_camera, run_config
+from adaptation.provenance import camera_overrides, generator_of, with_overrides
 from eg3d_jax import CameraConfig, CheckpointError, TriPlaneGenerator
 
 SOURCE, ADAPTED = 'source', 'adapted'
@@ -63,12 +63,12 @@ def source_subject(workdir: Path | None, generator: str | None) -> Subject:
         raise AdapterError(
             f'{workdir} holds no adapter yet: a run writes it at its checkpoints and at its end; let it go on first.'
         )
-    config = None if workdir is None else run_config(workdir)
+    overrides = CameraOverrides() if workdir is None else camera_overrides(workdir)
     try:
         source = load_source(source_name(workdir, generator))
     except CheckpointError as error:
         raise AdaptationError(f'{error}' if generator else f'{error} (name the generator by --generator)') from None
-    return Subject(SOURCE, SOURCE, source, run_camera(config, source.config.camera))
+    return Subject(SOURCE, SOURCE, source, with_overrides(overrides, source.config.camera))
 
 
 def source_name(workdir: Path | None, generator: str | None) -> str:

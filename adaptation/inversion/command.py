@@ -15,13 +15,13 @@ from adaptation.generation.defaults import FPS, TURNTABLE_FRAMES
 from adaptation.generation.film_files import check_encoder
 from adaptation.generation.subjects import SOURCE, Subject, load_subjects, source_name
 from adaptation.inputs import encoder_directories
-from adaptation.interrupts import StopRequest
 from adaptation.inversion.photos import Photo, load_photo
 from adaptation.inversion.pictures import as_photographed, save_film, save_side_by_side, save_views
 from adaptation.inversion.results import Inversion, InversionError, load_inversion, save_inversion
 from adaptation.inversion.run import Request, invert
 from adaptation.provenance import run_config
 from eg3d_jax.files import read_json, write_json
+from eg3d_jax.interrupts import StopRequest
 
 RESULT, NUMBERS = 'inversion.safetensors', 'inversion.json'
 FILM_FORMAT = 'mp4'

@@ -19,8 +19,8 @@ from jaxtyping import Array, UInt8
 from adaptation.generation.pictures import Description
 from adaptation.generation.rendering import map_seeds, paint, to_pixels
 from adaptation.generation.strength import at_strength
-from adaptation.generation.subjects import SOURCE
-from adaptation.leaves import fingerprint
+from adaptation.generation.subjects import ADAPTED, SOURCE
+from adaptation.leaves import fingerprint, matching
 from adaptation.step import frontal_cameras
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
 
@@ -95,8 +95,10 @@ class Drawing:
         resolution = self.source.config.rendering.neural_resolution
         look = _look(max(1, resolution // QUICK) if quick else resolution)
         with self._lock:
-            ws, planes = self._head(view.seed, view.truncation)
-            images = [np.asarray(look(self._generator(one), planes, ws, looking))[0] for one in shown]
+            images = []
+            for one in shown:
+                ws, planes = self._head(one)
+                images.append(np.asarray(look(self._generator(one), planes, ws, looking))[0])
         return np.concatenate([to_pixels(image) for image in images], axis=1)
 
     def describe(self, view: View) -> Description:
@@ -109,12 +111,18 @@ class Drawing:
             mark = fingerprint(self._generator(view))
         return Description(view.seed, view.yaw, view.pitch, looking, frontal, view.truncation, mark, view.title)
 
-    def _head(self, seed: int, truncation: float) -> tuple[Array, Array]:
-        def make() -> tuple[Array, Array]:
-            ws = map_seeds(self.source, (seed,), truncation, self.camera)
-            return ws, paint(self.source, ws)
+    def _head(self, view: View) -> tuple[Array, Array]:
+        """The source's, which all styles share but those that have a mapping or backbone of their own."""
+        if not matching(tuple(self.adapters.get(view.style, ())), 'backbone'):
+            view = replace(view, style=SOURCE, strength=1.0)
 
-        return _remembered(self._heads, (seed, round(truncation, 4)), make)
+        def make() -> tuple[Array, Array]:
+            generator = self._generator(view)
+            ws = map_seeds(generator, (view.seed,), view.truncation, self.camera)
+            return ws, paint(generator, ws)
+
+        key = (view.style, round(view.strength, 4), view.seed, round(view.truncation, 4))
+        return _remembered(self._heads, key, make)
 
     def _generator(self, view: View) -> TriPlaneGenerator:
         if view.style == SOURCE:
@@ -126,16 +134,18 @@ class Drawing:
 
 def named_styles(styles: Sequence[tuple[str, str, Mapping[str, Array]]]) -> dict[str, Mapping[str, Array]]:
     """Leaves by what the page calls them: the run or, of several domains, the domain, with its run where that is not
-    enough.
+    enough; a run that is called as the source is told from it.
 
     Args:
         styles: the run's name, the domain ('': the only style), and the leaves.
     """
     short = [domain or run for run, domain, _ in styles]
-    return {
-        f'{run} {domain}' if domain and (name == SOURCE or short.count(name) > 1) else name: leaves
-        for name, (run, domain, leaves) in zip(short, styles, strict=True)
-    }
+    named = {}
+    for name, (run, domain, leaves) in zip(short, styles, strict=True):
+        if name == SOURCE or short.count(name) > 1:
+            name = f'{run} {domain or ADAPTED}' if domain or name == SOURCE else name
+        named[name] = leaves
+    return named
 
 
 def camera_of(view: View, camera: CameraConfig) -> Array:

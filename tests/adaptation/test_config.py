@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import runpy
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ class TestReading:
         (texts(source_text=''), 'config.source_text'),
         (texts(target_text=''), 'config.target_text'),
         (texts(target_text='a photo'), 'config.target_text'),
+        (texts(target_text=' A  Photo'), 'config.target_text'),
         (texts(text_weight=1.5), 'config.text_weight'),
         (texts(prompt_templates=()), 'config.prompt_templates'),
         (texts(prompt_templates=('a photo of',)), 'config.prompt_templates'),

@@ -1,6 +1,8 @@
 """The command that takes a style out of several domains and draws strips, and the flags of other commands."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 import adaptation
 import eg3d_jax
 from adaptation.adapter import load_leaves, save_adapter
+from adaptation.config import read_config
 from adaptation.domain import main
 from adaptation.domains import first_leaves
 from adaptation.errors import ConfigError
@@ -19,6 +22,7 @@ from adaptation.generation.subjects import load_subjects
 from adaptation.leaves import fingerprint, matching, named_leaves
 from adaptation.samples import GAP
 from adaptation.strips import HEADING, MARGIN
+from eg3d_jax.files import write_json
 
 Generator = eg3d_jax.TriPlaneGenerator
 SIDE = 16  # of the tiny generator's images
@@ -52,6 +56,17 @@ def test_a_style_is_taken_out_as_an_ordinary_adapter(
     np.testing.assert_allclose(moved, 0.5, atol=1e-5)  # 0.75 - 0.25; rounding of numbers of order 1
     assert adaptation.load_adapted(tiny_generator, tmp_path / 'taken') is not tiny_generator
     assert main(asked) == 2  # the directory is not empty any more
+
+
+def test_a_style_that_is_taken_out_keeps_the_cameras_of_its_run(
+    two_styles: Path, tiny_files: Path, tiny_values: dict[str, Any], tmp_path: Path
+) -> None:
+    run = shutil.copytree(two_styles, tmp_path / 'run')
+    tiny_values['references'] = dict.fromkeys(('ink', 'oil'), tiny_values.pop('reference'))
+    write_json(run / 'config.json', read_config({**tiny_values, 'camera': {'radius': 3.0}}).to_dict())
+    assert main(flags(run, tiny_files, '--domain=ink', f'--output={tmp_path / "taken"}')) == 0
+    (_, adapted) = load_subjects(tmp_path / 'taken', str(tiny_files / 'generator'), with_source=True)
+    assert adapted.camera.radius == 3.0
 
 
 def test_a_strip_goes_from_one_domain_to_the_other(two_styles: Path, tiny_files: Path, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ class TestEvaluate:
         assert measure('--domain=oil', f'--output={tmp_path}') == 2
         assert 'unfinished evaluation with another --domain' in capsys.readouterr().err
         assert measure('--domain=ink:1,oil:0', f'--output={tmp_path}') == 0  # the same code
+        assert json.loads((tmp_path / 'evaluation.json').read_text())['domain'] == {'ink': 1.0}
 
     @pytest.mark.parametrize(
         ('more', 'said'),
@@ -282,6 +283,7 @@ class TestView:
 
     def test_no_style_is_called_as_the_source(self) -> None:
         assert list(named_styles([('run', 'source', {}), ('run', 'oil', {})])) == ['run source', 'oil']
+        assert list(named_styles([('source', '', {}), ('run', '', {})])) == ['source adapted', 'run']
 
 
 def run_generator(run: Path) -> str:

@@ -13,11 +13,12 @@ from PIL import Image
 
 import adaptation
 import eg3d_jax
-from adaptation.adapter import load_leaves, save_adapter
+from adaptation.adapter import AdapterError, load_leaves, save_adapter
 from adaptation.config import AdaptationConfig
 from adaptation.leaves import fingerprint, matching, named_leaves, with_leaves
 from adaptation.mix import main
 from adaptation.mixing import mixed_leaves
+from adaptation.provenance import camera_overrides
 from adaptation.samples import GAP
 from adaptation.strips import HEADING, MARGIN, compose
 from convert.export import export
@@ -208,3 +209,24 @@ def test_strips_have_a_heading_and_names_beside():
     assert (picture[HEADING + GAP : HEADING + GAP + 16, first + 16 + GAP :] == 255).all()
     assert picture[:HEADING, first:].min() < 128
     assert picture[HEADING + GAP :, :MARGIN].min() < 128
+
+
+def test_it_keeps_the_cameras_of_its_first_adapter(
+    one: Path, other: Path, tiny_files: Path, tiny_config: Callable[..., AdaptationConfig]
+):
+    write_json(one / 'config.json', tiny_config(camera={'fov_degrees': 25.0, 'pivot': (0.0, 0.1, 0.0)}).to_dict())
+    mix, again, reverse = (one.parent / name for name in ('mix', 'again', 'reverse'))
+    adaptation.mix_adapters([one, other], [0.5, 0.5], mix)
+    adaptation.mix_adapters([mix, other], [0.5, 0.5], again)
+    adaptation.mix_adapters([other, one], [0.5, 0.5], reverse, source=tiny_files / 'generator')
+    for directory, fov in ((one, 25.0), (mix, 25.0), (again, 25.0), (reverse, None)):
+        overrides = camera_overrides(directory)
+        assert (overrides.fov_degrees, overrides.pivot) == (fov, fov and (0.0, 0.1, 0.0))
+        assert overrides.radius is None
+
+
+def test_cameras_that_are_damaged_are_refused(other: Path):
+    info = json.loads((other / 'adapter.json').read_text())
+    write_json(other / 'adapter.json', {**info, 'camera': {'fov_degrees': 'wide'}})
+    with pytest.raises(AdapterError, match=r'adapter\.json is damaged \(config\.camera\.fov_degrees: .*copy it again'):
+        camera_overrides(other)

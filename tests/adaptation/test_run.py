@@ -26,14 +26,15 @@ from adaptation import load_adapted, train
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig, PhaseConfig
 from adaptation.errors import AdaptationError, ConfigError
-from adaptation.interrupts import StopRequest
 from adaptation.leaves import matching, named_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
 from adaptation.main import main
 from adaptation.phases import Phase
+from adaptation.progress import ProgressBar
 from adaptation.samples import Generate
 from adaptation.step import Constants, Metrics, Sampling, Step, TrainState, init_state
 from adaptation.workdir import GENERATOR_SETTINGS, Workdir
+from eg3d_jax.interrupts import StopRequest
 
 Command = Callable[..., int]
 
@@ -565,6 +566,24 @@ def test_a_second_signal_ends_at_once():
         _interrupt_twice()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_reader_that_is_gone_costs_no_work(monkeypatch: pytest.MonkeyPatch):
+    """Ctrl-C ends the `tee` of a pipe as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, 'w', closefd=False) as gone, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stderr', gone)
+        with StopRequest() as stop, ProgressBar(3, 'step') as progress:
+            signal.raise_signal(signal.SIGINT)
+            progress.advance(3)
+        assert stop.requested
+        with pytest.raises(BrokenPipeError):
+            print('nobody reads this', file=gone, flush=True)
+        gone.detach()
+    os.close(writing)
+    signal.signal(signal.SIGINT, before)
 
 
 def _interrupt_twice() -> None:

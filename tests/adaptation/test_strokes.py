@@ -53,6 +53,18 @@ def test_a_strength_that_is_named_itself_is_trained(with_noise: Path, tiny_value
     assert [strength != 0 for strength in strengths(with_noise, tmp_path / 'run')] == [True, False, False, False]
 
 
+def test_a_strength_that_is_named_itself_is_trained_in_several_domains(
+    with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path
+):
+    tiny_values['generator'] = str(with_noise)
+    tiny_values['references'] = dict.fromkeys(('ink', 'oil'), tiny_values.pop('reference'))
+    tiny_values['phases']['phase2']['trained'] = (sorted(STRENGTHS)[0],)
+    run(read_config(tiny_values), tmp_path / 'run', quiet=True)
+    for domain in ('ink', 'oil'):
+        found = strengths(with_noise, tmp_path / 'run', domain)
+        assert [strength != 0 for strength in found] == [True, False, False, False]
+
+
 def test_of_several_domains_those_have_them_that_they_are_for(
     with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path
 ):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaptation.interrupts import StopRequest
 from benchmarks import showcase
+from eg3d_jax.interrupts import StopRequest
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -157,15 +157,27 @@ def test_an_interrupted_fit_resumes_to_the_same_numbers(tmp_path: Path):
 
     whole, _ = fit(step, jnp.zeros(()), 12, tmp_path / 'whole', name='test', checkpoint_every=5)
 
-    def interrupted(state: jax.Array, index: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if int(index) == 7:
+    class Awaited:
+        """A number that Ctrl-C keeps from being waited for, when the new state is there already."""
+
+        def __init__(self, value: jax.Array):
+            self.value = value
+
+        def block_until_ready(self) -> None:
             signal.raise_signal(signal.SIGINT)
-        return step(state, index)
+
+        def __float__(self) -> float:
+            return float(self.value)
+
+    def interrupted(state: jax.Array, index: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+        state, metrics = step(state, index)
+        return state, {'value': Awaited(metrics['value'])} if int(index) == 7 else metrics
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with pytest.raises(KeyboardInterrupt):
         fit(interrupted, jnp.zeros(()), 12, tmp_path / 'parts', name='test', checkpoint_every=5)
     signal.signal(signal.SIGINT, before)
+    assert sorted(path.name for path in (tmp_path / 'parts').iterdir() if path.name.isdecimal()) == ['5', '8']
     parts, _ = fit(step, jnp.zeros(()), 12, tmp_path / 'parts', name='test', checkpoint_every=5)
     assert float(parts) == float(whole)
 
@@ -176,6 +188,19 @@ def test_a_number_that_is_not_finite_stops_the_run(tmp_path: Path):
 
     with pytest.raises(FloatingPointError, match='bad not finite at step 20'):
         fit(step, jnp.zeros(()), 40, tmp_path, name='test')
+
+
+def test_a_state_that_is_not_finite_is_not_saved_by_an_interruption(tmp_path: Path):
+    def step(state: jax.Array, index: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        if int(index) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return state, {'value': jnp.where(index < 6, 1.0, jnp.nan)}
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    with pytest.raises(FloatingPointError, match='value not finite at step 8'):
+        fit(step, jnp.zeros(()), 40, tmp_path, name='test', checkpoint_every=5)
+    signal.signal(signal.SIGINT, before)
+    assert [path.name for path in tmp_path.iterdir() if path.name.isdecimal()] == ['5']
 
 
 def test_a_step_moves_every_kind_of_leaf_by_its_rate():

@@ -94,3 +94,27 @@ def test_every_training_refuses_what_is_not_its_own(
     assert stop.value.code == 2
     assert f'{stage!r} of a training' in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == [stage]
+
+
+@pytest.mark.parametrize(
+    ('main', 'flags', 'said'),
+    [
+        (
+            generator_training.main,
+            ['--stage=picture:5:1e-3', '--stage=picture:5:1e-4'],
+            '--stage: picture is given twice',
+        ),
+        (generator_sharpening.main, ['--pool=8'], '--pool: expected a multiple of 16, got 8'),
+        (generator_sharpening.main, ['--pool=20'], '--pool: expected a multiple of 16, got 20'),
+        (generator_sharpening.main, ['--steps=0'], '--steps: expected at least 1, got 0'),
+    ],
+)
+def test_flags_that_cannot_be_met_are_refused(
+    main: Callable[[list[str]], int], flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    initial = f'--initial={weights_directory("generator")}'
+    with pytest.raises(SystemExit) as stop:
+        main([*flags, initial, f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}'])
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())

@@ -25,6 +25,7 @@ from adaptation.evaluation.batch_size import fit_batch, free_memory
 from adaptation.evaluation.features import as_stored
 from adaptation.evaluation.heads import HeadSampling, draw
 from adaptation.evaluation.progress import SampleProgress
+from adaptation.evaluation.targets import list_folder
 from adaptation.inputs import load_inputs
 from adaptation.leaves import fingerprint, named_leaves
 from eg3d_jax.files import write_json
@@ -321,7 +322,9 @@ def test_features_that_are_not_finite_stop_the_evaluation(
     broken = StandIn(jnp.full((48, 12), jnp.nan))
     monkeypatch.setattr(runner, 'load_network', lambda name, directory: broken if name == 'inception' else None)
     assert command.main([*flags, f'--output={tmp_path}']) == 1
-    assert 'target pictures, number 0: the features of inception are not finite' in capsys.readouterr().err
+    (target,) = (flag.removeprefix('--target=') for flag in flags if flag.startswith('--target='))
+    first = list_folder(Path(target), 0, skip_unreadable=False).files[0]
+    assert f'error: {first}: the features of inception are not finite' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -66,6 +66,22 @@ def test_a_view_is_what_its_generator_makes_of_its_head_and_camera(tiny_generato
     assert drawing.draw(view, quick=True).shape == image.shape
 
 
+def test_a_style_with_a_backbone_of_its_own_has_heads_of_its_own(tiny_generator: TriPlaneGenerator, drawing: Drawing):
+    leaves = named_leaves(tiny_generator)
+    own = {name: leaf + 0.5 for name, leaf in leaves.items() if name.startswith('backbone') and name.endswith('bias')}
+    mixed = Drawing(tiny_generator, {'own': own, 'dark': drawing.adapters['dark']})
+    camera = camera_of(View(), drawing.camera)
+    for strength in (1.0, 0.5):
+        view = View(seed=3, style='own', strength=strength)
+        generator = at_strength(tiny_generator, own, strength)
+        (seen,) = look(generator, map_seeds(generator, (3,), view.truncation, drawing.camera), camera, 1)
+        assert np.abs(mixed.draw(view).astype(int) - to_pixels(seen.images[0])).max() <= 1  # programs round differently
+    for style in ('source', 'dark'):
+        view = View(seed=3, style=style)
+        np.testing.assert_array_equal(mixed.draw(view), drawing.draw(view))
+        assert np.any(mixed.draw(view) != mixed.draw(replace(view, style='own')))
+
+
 def test_zoom_is_of_the_focal_length(drawing: Drawing):
     plain, near = (np.asarray(camera_of(View(zoom=zoom), drawing.camera))[0] for zoom in (1.0, 1.5))
     np.testing.assert_allclose(near[[16, 20]], 1.5 * plain[[16, 20]], rtol=1e-6)
