@@ -4,7 +4,6 @@ All terms are means of absolute differences unless said otherwise; colours are c
 Letters: N heads, R rendered pixels of a side, P points.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -22,13 +21,12 @@ FILLED_SCALE = 0.1  # from raw density to the logit of "filled": a logit of 5 is
 PATCH = 0.375  # side of the rendered part of the picture
 AROUND = ((FACE, 0.24), (HAIR, 0.5), (CHEST, 0.5))  # what parts are around; how far they are shifted, in all
 MARGIN = 4  # pixels of G2's picture along a part's border, where it sees less than it does in a whole picture
-TRAINING_SAMPLES = (12, 12)  # stratified and importance samples of a ray while training
 WEIGHTS = {
     'colour': 1.5,
     'filled': 0.4,
     'raw': 1.0,
     'image': 2.0,
-    'square': 5.0,
+    'square': 20.0,
     'gradient': 0.7,
     'depth': 1.0,
     'opacity': 0.3,
@@ -98,10 +96,7 @@ def picture_losses(
 ) -> dict[str, Float[Array, '']]:
     """'raw', 'depth', 'opacity', 'image', 'square' (of the image's error) and 'gradient' of the parts of the pictures
     that these cameras see."""
-    config = dataclasses.replace(
-        generator.config.rendering, depth_resolution=TRAINING_SAMPLES[0], importance_resolution=TRAINING_SAMPLES[1]
-    )
-    rendered = render(planes, generator.decoder, camera, config, key, targets.raw.shape[1])
+    rendered = render(planes, generator.decoder, camera, generator.config.rendering, key, targets.raw.shape[1])
     raw = rendered.feature_image[..., :RGB_CHANNELS] * 0.5 + 0.5
     image = superresolve_patch(generator.superresolution, rendered.feature_image, ws) * 0.5 + 0.5
     return {
