@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 PACKAGES = ['eg3d_jax', 'clip_jax', 'adaptation', 'convert', 'miniature']
 
-VIEW = ['viser>=1.0,<2']  # the interactive viewer
+VIEW = ['viser>=1.0.20,<2']  # the interactive viewer
 CONVERT = ['openai-clip>=1.0.1', 'torch>=2.6']  # CLIP's vocabulary; writing .pt files. Reading needs neither
 
 NOTEBOOKS = ['ipykernel>=6.30', 'jupytext>=1.17', 'matplotlib>=3.10', 'nbclient>=0.10', 'nbformat>=5.10']

@@ -40,10 +40,9 @@ from adaptation.step import (
     sample_batch,
     stage_losses,
     without_numbers,
-    without_strokes,
 )
+from adaptation.strokes import without_strokes, without_strokes_of_some
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.hatching import is_strength
 
 
 class DomainConstants(NamedTuple):
@@ -135,7 +134,7 @@ def _make_program(
         fixed = jax.lax.map(before_trained, indices)
 
         def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
-            held = _without_strokes_of_some(without_strokes(trained, phase), constants.strokes)
+            held = without_strokes_of_some(without_strokes(trained, phase), constants.strokes)
             leaves = domain_leaves({**state.adapted, **held}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
             reference = None if constants.references is None else constants.references[domain]
@@ -176,14 +175,6 @@ def _guides_of(constants: DomainConstants, domain: Int[Array, '']) -> tuple[Guid
         replace(guide, reference_tokens=tokens[domain], domain_direction=directions[domain])
         for guide, tokens, directions in zip(constants.guides, constants.tokens, constants.directions, strict=True)
     )
-
-
-def _without_strokes_of_some(trained: Leaves, strokes: Bool[Array, 'K']) -> Leaves:
-    """The trained leaves. No gradient reaches the strengths of G2's noise of domains that strokes are not for."""
-    return {
-        name: jnp.where(strokes, leaf, jax.lax.stop_gradient(leaf)) if is_strength(name) and is_own(name) else leaf
-        for name, leaf in trained.items()
-    }
 
 
 def _at_rates(name: str, update: Float[Array, '...'], rates: Float[Array, 'K']) -> Float[Array, '...']:

@@ -11,7 +11,6 @@ from adaptation.errors import ConfigError
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.phases import Phase
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.hatching import is_strength
 
 
 def refuse_phases_without_effect(phases: tuple[Phase, ...], generator: TriPlaneGenerator) -> None:
@@ -27,31 +26,6 @@ def refuse_phases_without_effect(phases: tuple[Phase, ...], generator: TriPlaneG
         return
     used = used_parameters(generator)
     problems = [no_effect(phase) for phase in partial if not used.intersection(map(shared_name, phase.trained))]
-    if problems:
-        raise ConfigError(problems)
-
-
-def refuse_strokes_without_noise(phases: tuple[Phase, ...], generator: TriPlaneGenerator) -> None:
-    """Refuses phases that ask for strokes where G2's noise is off, as in the published networks, or where they train
-    none of its strengths.
-
-    Raises:
-        ConfigError: naming each such phase.
-    """
-    asking = [phase for phase in phases if phase.settings.strokes]
-    if generator.config.superresolution.noise_mode == 'none':
-        problems = [
-            f"config.phases.{phase.name}.strokes: this generator's super-resolution has its noise off: give its "
-            f'config.json "noise_mode": "hatching" under "superresolution", or leave strokes out'
-            for phase in asking
-        ]
-    else:
-        problems = [
-            f"config.phases.{phase.name}.strokes: {', '.join(phase.settings.trained)} holds no strength of G2's noise: "
-            f'train superresolution, or leave strokes out'
-            for phase in asking
-            if not any(map(is_strength, phase.trained))
-        ]
     if problems:
         raise ConfigError(problems)
 

@@ -20,15 +20,14 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from adaptation import losses
 from adaptation.config import LossWeights
 from adaptation.crops import Crops, crop_images, draw_crops
-from adaptation.domains import shared_name
 from adaptation.fine_detail import Slices, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
+from adaptation.strokes import without_strokes
 from clip_jax import ImageEncoding
 from eg3d_jax import CameraConfig, TriPlaneGenerator, cameras
-from eg3d_jax.hatching import is_strength
 
 METRICS = ('loss', *vars(LossWeights()), 'gradient_norm', 'parameter_norm')  # in the order of the log
 ADAM_B1 = 0.0  # as in GAN training: no momentum
@@ -209,16 +208,6 @@ def _make_program(
         return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
 
     return program
-
-
-def without_strokes(trained: Leaves, phase: Phase) -> Leaves:
-    """The trained leaves. No gradient reaches the strengths of G2's noise, unless the phase asks for strokes or names
-    a strength itself."""
-
-    def held(name: str) -> bool:
-        return is_strength(name) and not phase.settings.strokes and shared_name(name) not in phase.settings.trained
-
-    return {name: jax.lax.stop_gradient(leaf) if held(name) else leaf for name, leaf in trained.items()}
 
 
 def last_stage(weights: LossWeights) -> int:

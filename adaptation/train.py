@@ -24,10 +24,11 @@ from adaptation.inputs import Inputs, load_inputs
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
 from adaptation.phases import Phase, phase_at, plan
-from adaptation.reach import no_effect, refuse_phases_without_effect, refuse_strokes_without_noise
+from adaptation.reach import no_effect, refuse_phases_without_effect
 from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, stacked, target_picture
-from adaptation.step import METRICS, Constants, Sampling, Step, TrainState, init_state, make_step, sample_batch
+from adaptation.step import METRICS, Constants, Leaves, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.streams import DOMAINS, SAMPLE_HEADS, SOURCE_SAMPLES, TRAINING
+from adaptation.strokes import refuse_strokes_without_noise, with_first_strokes
 from adaptation.workdir import GENERATOR_SETTINGS, Workdir
 from eg3d_jax.interrupts import StopRequest
 
@@ -189,6 +190,8 @@ class _Session:
         for phase in this.phases:
             if done >= phase.end:
                 continue
+            if done == phase.start:
+                state = state._replace(adapted=self._with_first_strokes(state.adapted, phase))
             progress.doing(f'{phase.name} (compiling)')
             step, compiled = self._make_step(phase), False
             while done < phase.end and not stop.requested:
@@ -220,6 +223,10 @@ class _Session:
         if done:
             state, self._key = self._checkpoints.restore(done, state, self._key)
         return state
+
+    def _with_first_strokes(self, adapted: Leaves, phase: Phase) -> Leaves:
+        config = self._this.config
+        return with_first_strokes(adapted, phase, [config.references[name].strokes for name in config.domains])
 
     def _make_step(self, phase: Phase) -> Step | DomainStep:
         domains = len(self._this.config.domains)

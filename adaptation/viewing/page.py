@@ -16,6 +16,7 @@ from adaptation.generation.defaults import LARGEST_PITCH, LARGEST_SEED, STRONGES
 from adaptation.generation.pictures import SOFTWARE, Description, program
 from adaptation.viewing.drawing import Drawing, View, angles
 from adaptation.viewing.loop import Loop
+from eg3d_jax import CameraConfig
 
 PAPER = 243  # grey around the picture
 NEAREST, FARTHEST = 4.0, 0.5  # zoom
@@ -35,7 +36,6 @@ class Page:
         self.fine: np.ndarray | None = None
         self.gone = False
         self._add_controls(first)
-        self.reset_camera()
         client.camera.on_update(lambda _: self.ask())
         self.ask()
 
@@ -62,8 +62,7 @@ class Page:
 
     def reset_camera(self) -> None:
         """To where most training pictures were taken from."""
-        camera = self._drawing.camera
-        place_camera(self.client.camera, camera.yaw_mean, camera.pitch_mean, camera.radius)
+        place_camera(self.client.camera, self._drawing.camera)
 
     def _turn_over(self) -> None:
         change = 1 if self.step.value == 'next' else -1
@@ -112,6 +111,7 @@ def serve(drawing: Drawing, first: View, host: str, port: int) -> tuple[Any, Loo
     warnings.filterwarnings('ignore', CLOSED, UserWarning)
     server = viser.ViserServer(host=host, port=port, label=TITLE, verbose=False)
     server.scene.set_up_direction('+y')
+    place_camera(server.initial_camera, drawing.camera)
     server.gui.configure_theme(control_layout='collapsible', show_logo=False, show_share_button=False)
     pages: dict[int, Page] = {}
     loop = Loop(drawing)
@@ -133,8 +133,9 @@ def serve(drawing: Drawing, first: View, host: str, port: int) -> tuple[Any, Loo
     return server, loop, pages
 
 
-def place_camera(camera: Any, yaw: float, pitch: float, radius: float) -> None:
-    """Puts a page's camera at these angles (radians), looking at the middle."""
+def place_camera(camera: Any, distribution: CameraConfig) -> None:
+    """Puts a page's camera where most training pictures were taken from, looking at the middle."""
+    yaw, pitch, radius = distribution.yaw_mean, distribution.pitch_mean, distribution.radius
     camera.position = (
         radius * math.cos(pitch) * math.sin(yaw),
         radius * math.sin(pitch),

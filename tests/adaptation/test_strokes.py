@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -13,9 +14,12 @@ from adaptation import load_adapted
 from adaptation.config import AdaptationConfig, read_config
 from adaptation.errors import ConfigError
 from adaptation.leaves import named_leaves
+from adaptation.phases import plan
+from adaptation.strokes import FIRST_STRENGTH, with_first_strokes
 from adaptation.train import run
 
 STRENGTHS = {f'superresolution.block{block}.conv{layer}.noise_strength' for block in (0, 1) for layer in (0, 1)}
+BEGINNINGS = (0.0, float(np.float32(FIRST_STRENGTH)))  # of strengths that were never trained
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +47,36 @@ def test_an_adapter_carries_them(asked_for: bool, with_noise: Path, tiny_values:
     tiny_values['generator'] = str(with_noise)
     tiny_values['phases']['phase2']['strokes'] = asked_for
     run(read_config(tiny_values), tmp_path / 'run', quiet=True)
-    assert [strength != 0 for strength in strengths(with_noise, tmp_path / 'run')] == [asked_for] * 4
+    found = strengths(with_noise, tmp_path / 'run')
+    assert [strength not in BEGINNINGS for strength in found] == [asked_for] * 4
+
+
+@pytest.mark.parametrize('domains', [False, True])
+def test_they_begin_above_0_where_their_phase_begins(
+    domains: bool, with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path
+):
+    tiny_values['generator'] = str(with_noise)
+    if domains:
+        image = tiny_values.pop('reference')['image']
+        tiny_values['references'] = {'ink': {'image': image}, 'oil': {'image': image, 'strokes': False}}
+    tiny_values['phases']['phase2'] |= {'strokes': True, 'learning_rate': 1e-9}
+    tiny_values['intervals'] = {'log': 1, 'samples': 1, 'checkpoint': 1}
+    run(read_config(tiny_values), tmp_path / 'run', quiet=True)
+    for domain, begins in (('ink', True), ('oil', False)) if domains else ((None, True),):
+        found = strengths(with_noise, tmp_path / 'run', domain)
+        assert found == pytest.approx([FIRST_STRENGTH * begins] * 4, abs=1e-6)
+
+
+def test_strengths_that_are_there_already_stay(with_noise: Path, tiny_values: dict[str, Any]):
+    tiny_values['phases']['phase2']['strokes'] = True
+    leaves = named_leaves(eg3d_jax.load_generator(with_noise), nnx.Param)
+    first, second = plan(read_config(tiny_values), leaves, resolution=8)
+    _, *others = sorted(STRENGTHS)
+    leaves |= {name: leaves[name] - 0.3 for name in others}
+    assert with_first_strokes(leaves, first) is leaves
+    begun = with_first_strokes(leaves, second)
+    assert [round(float(begun[name]), 6) for name in sorted(STRENGTHS)] == [FIRST_STRENGTH, *(-0.3,) * 3]
+    assert all(begun[name] is leaves[name] for name in leaves.keys() - STRENGTHS)
 
 
 def test_a_strength_that_is_named_itself_is_trained(with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path):
@@ -75,7 +108,7 @@ def test_of_several_domains_those_have_them_that_they_are_for(
     run(read_config(tiny_values), tmp_path / 'run', quiet=True)
     for domain, has_them in (('ink', True), ('oil', False)):
         found = strengths(with_noise, tmp_path / 'run', domain)
-        assert [strength != 0 for strength in found] == [has_them] * 4
+        assert [strength not in BEGINNINGS for strength in found] == [has_them] * 4
 
 
 @pytest.mark.parametrize('domains', [False, True])

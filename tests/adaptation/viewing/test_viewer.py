@@ -216,7 +216,7 @@ def test_the_page_turns_the_head_and_obeys_its_controls(
     asked: list[str] = []
     tab.on('request', lambda request: asked.append(request.url))
     page = open_page(tab, address, pages)
-    assert abs(page.view.yaw) < 0.05
+    wait(lambda: abs(page.view.yaw) < 0.05)
 
     tab.mouse.move(250, 300)
     tab.mouse.down()
