@@ -53,8 +53,11 @@ def read_exactly(file: BufferedIOBase, start: int, size: int) -> bytes:
       ConversionError: the file ends before.
     """
     position = file.tell()
-    file.seek(start)
-    data = file.read(size)
+    try:
+        file.seek(start)
+        data = file.read(size)
+    except OverflowError:  # more than any file has
+        data = b''
     file.seek(position)
     if len(data) != size:
         raise ConversionError('is damaged or cut short: it ends where an array should go on.')

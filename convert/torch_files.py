@@ -46,7 +46,7 @@ PIECE = 1 << 20  # bytes of a member that are checked at a time
 MOST_DIMENSIONS = 32  # of a tensor; those of networks have five at most
 UNEVEN = 'is damaged: a storage does not hold whole numbers of its tensor.'
 BEYOND = 'is damaged: a tensor reaches beyond its storage.'
-ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, struct.error)
+ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, ValueError, OverflowError, struct.error)
 
 STORAGE_TYPES = {  # names in `torch` -> little-endian types
     'FloatStorage': np.dtype('<f4'),

@@ -23,7 +23,7 @@ EXECUTED = {'adapt': False, 'method': True}
 KERNEL = {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}
 PARAMETERS = 'parameters'  # tag of the cell that holds the settings
 TIMEOUT = 3600  # seconds a cell
-STARTUP = 600  # seconds until a kernel answers, on a machine that is busy
+STARTUP = 600  # seconds until a kernel answers, or says what a cell printed, on a machine that is busy
 
 
 def main() -> int:
@@ -81,6 +81,7 @@ def execute(notebook: nbformat.NotebookNode, directory: Path) -> None:
             kernel,
             timeout=TIMEOUT,
             startup_timeout=STARTUP,
+            iopub_timeout=STARTUP,
             resources={'metadata': {'path': str(directory)}},
             record_timing=False,
             coalesce_streams=True,  # progress bars leave their last line only

@@ -3,6 +3,7 @@
 The packages are imported by what needs them: folders set up JAX and the checks of shapes before.
 """
 
+import copy
 import gc
 import os
 import sys
@@ -48,6 +49,13 @@ def dropped_programs() -> Iterator[None]:
 
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def same_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test draws the same numbers of its module's `RNG`, whatever this process ran before."""
+    if hasattr(request.module, 'RNG'):
+        monkeypatch.setattr(request.module, 'RNG', copy.deepcopy(request.module.RNG))
 
 
 @pytest.fixture(scope='module')

@@ -71,8 +71,8 @@ def test_slow_server(server):
 
 
 def test_stalled_server_is_asked_again(server, monkeypatch):
-    monkeypatch.setattr(downloads, 'TIMEOUT', 0.5)
-    url = server.add('stalled', CONTENT, pause=2.0, pauses=1)
+    monkeypatch.setattr(downloads, 'TIMEOUT', 3.0)
+    url = server.add('stalled', CONTENT, pause=60.0, pauses=1)
     assert downloads.download(url).read_bytes() == CONTENT
     assert server.files['stalled'].requests == [None, 'bytes=12500-']
 

@@ -450,8 +450,9 @@ def read_tensors(file: io.BytesIO) -> None:
         tensor.array()
 
 
+@pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('layout', ['archive', 'stream', 'pickle'])
-def test_damage_of_any_kind_is_a_conversion_error(layout):
+def test_damage_of_any_kind_is_a_conversion_error(layout, seed):
     """Bytes changed at random: read, or refused with a sentence, but never any other error."""
     good, read = io.BytesIO(), read_tensors
     if layout == 'pickle':
@@ -460,7 +461,7 @@ def test_damage_of_any_kind_is_a_conversion_error(layout):
     else:
         tensors = {'a': torch.arange(6.0).reshape(2, 3), 'b': torch.ones(2, dtype=torch.bfloat16)}
         torch.save(tensors, good, _use_new_zipfile_serialization=layout == 'archive')
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     refusals = 0
     for _ in range(500):
         spoilt = bytearray(good.getvalue())

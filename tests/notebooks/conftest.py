@@ -40,6 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Mapping[str,
             patch.setenv('PATH', os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']]))
             # A few steps: compiling is nearly all of the time. JAX_COMPILATION_CACHE_DIR is passed on where it is set.
             patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+            ignored = (f'ignore:Error {doing} persistent:UserWarning' for doing in ('reading', 'writing'))
+            patch.setenv('PYTHONWARNINGS', ','.join(ignored))  # a slow disk: it is compiled anew
             execute(notebook, directory)
         return notebook, directory
 

@@ -1,5 +1,6 @@
 """Meshes of volumes whose surface and colours are known, and what their files hold."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -340,6 +341,7 @@ def test_three_js_shows_a_glb(mesh: Mesh, tmp_path: Path, browser: Any):
     server = viser.ViserServer('127.0.0.1', 18480, verbose=False)
     server.scene.add_glb('/head', (tmp_path / 'head.glb').read_bytes())
     page = browser.new_page(viewport={'width': 400, 'height': 400})
+    page.set_default_timeout(1000 * PATIENCE)
     told: list[str] = []
     page.on('console', lambda message: told.append(message.text) if message.type == 'error' else None)
     page.goto(f'http://127.0.0.1:{server.get_port()}')
@@ -347,10 +349,17 @@ def test_three_js_shows_a_glb(mesh: Mesh, tmp_path: Path, browser: Any):
     picture = np.full((SIDE, SIDE, 3), 255, np.uint8)
     while (picture[SIDE // 2, SIDE // 2] == 255).all() and time.monotonic() < end:
         for client in server.get_clients().values():
-            picture = client.get_render(
-                SIDE, SIDE, wxyz=(0.0, 1.0, 0.0, 0.0), position=(0.0, 0.0, 2.7), fov=np.radians(CAMERA.fov_degrees)
-            )
+            with contextlib.suppress(RuntimeError, TimeoutError):  # it does not draw yet
+                picture = client.get_render(
+                    SIDE,
+                    SIDE,
+                    wxyz=(0.0, 1.0, 0.0, 0.0),
+                    position=(0.0, 0.0, 2.7),
+                    fov=np.radians(CAMERA.fov_degrees),
+                    timeout=PATIENCE / 6,
+                )
         time.sleep(0.2)
+    page.close()
     server.stop()
     assert not told
     assert (picture[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()  # nothing is there

@@ -201,6 +201,7 @@ def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
 
 def open_page(tab: Any, address: str, pages: dict[int, Any]) -> Any:
     """The server's side of a page that a browser has opened, once it shows a head."""
+    tab.set_default_timeout(1000 * PATIENCE)
     tab.goto(address)
     wait(lambda: pages and next(iter(pages.values())).shown)
     tab.get_by_text('dark · seed 0').wait_for(timeout=1000 * PATIENCE)
