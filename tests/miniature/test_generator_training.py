@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from eg3d_jax import PRESETS, TriPlaneGenerator, cameras
+from eg3d_jax import PRESETS, TriPlaneGenerator, cameras, load_generator, save_generator
 from eg3d_jax.config import BackboneConfig
 from eg3d_jax.mapping import MappingNetwork
 from eg3d_jax.superresolution import Superresolution
-from miniature import views, world
+from miniature import generator_training, views, world
 from miniature.field_targets import FACE, field_targets
 from miniature.generator_losses import (
     MARGIN,
@@ -39,7 +39,7 @@ from miniature.generator_training import (
     ready_mapping,
 )
 from miniature.mapping_construction import construct_mapping
-from miniature.training import fit
+from miniature.training import fit, read_recipe
 
 
 @pytest.fixture(scope='module')
@@ -233,6 +233,41 @@ def test_all_but_the_mapping_network_is_trained():
     assert {path[0] for path in trained} == {'backbone', 'decoder', 'superresolution'}
     assert left
     assert all(path[:2] == ('backbone', 'mapping') for path in left)
+
+
+def test_a_result_ends_between_the_initial_and_the_trained_weights(
+    random_network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    small = BackboneConfig(resolution=8, plane_channels=4, channel_base=64, channel_max=8)
+    config = replace(PRESETS['miniature'], w_dim=8, backbone=small)
+    initial = random_network(lambda: TriPlaneGenerator(config, rngs=nnx.Rngs(0)))
+    save_generator(initial, tmp_path / 'initial')
+    (tmp_path / 'initial' / 'recipe.json').write_text('{}')
+
+    def one_more(
+        stages: Any, workdir: Path, seed: int, generator: TriPlaneGenerator
+    ) -> tuple[TriPlaneGenerator, float]:
+        nnx.update(generator, jax.tree.map(lambda leaf: leaf + 1, nnx.state(generator)))
+        return generator, 60.0
+
+    monkeypatch.setattr(generator_training, 'CONFIG', config)
+    monkeypatch.setattr(generator_training, 'train', one_more)
+    monkeypatch.setattr(generator_training, 'measure', lambda directory: {})
+    flags = [f'--initial={tmp_path / "initial"}', f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}']
+    assert generator_training.main([*flags, '--average=0.25']) == 0
+    before, after = (nnx.to_flat_state(nnx.state(one)) for one in (initial, load_generator(tmp_path / 'out')))
+    for (path, leaf), (_, mean) in zip(before, after, strict=True):
+        np.testing.assert_allclose(mean[...], leaf[...] + 0.75, rtol=2e-3, atol=2e-3, err_msg=str(path))  # float16
+    assert read_recipe(tmp_path / 'out')['settings']['average'] == 0.25
+
+
+@pytest.mark.parametrize('flags', [['--average=0.5'], ['--average=1', '--initial=miniature/weights/generator']])
+def test_shares_of_initial_weights_are_checked(flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    with pytest.raises(SystemExit) as ended:
+        generator_training.main([*flags, f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}'])
+    assert ended.value.code == 2
+    assert '--average: ' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_styles_are_carried_over_to_another_mapping_network(random_network):
