@@ -35,6 +35,11 @@ def pytest_unconfigure() -> None:
         COMPILED.cleanup()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The notebooks, which take minutes each, come first: last, one worker would wait for them."""
+    items.sort(key=lambda item: 'notebooks' not in item.path.parts)
+
+
 @pytest.fixture(autouse=True, scope='module')
 def dropped_programs() -> Iterator[None]:
     """Drops compiled programs behind a module after which a worker holds much memory, which several workers share, or
