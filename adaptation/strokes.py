@@ -9,15 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from adaptation.domains import is_own, shared_name
+from adaptation.domains import Leaves, is_own, shared_name
 from adaptation.errors import ConfigError
 from adaptation.phases import Phase
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.hatching import is_strength
 
-FIRST_STRENGTH = 0.1  # a third of what sketches end with
-
-Leaves = dict[str, Array]
+FIRST_STRENGTH = 0.1  # about a third of what sketches end with
 
 
 def refuse_strokes_without_noise(phases: tuple[Phase, ...], generator: TriPlaneGenerator) -> None:

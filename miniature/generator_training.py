@@ -354,7 +354,7 @@ def average(generator: TriPlaneGenerator, initial: TriPlaneGenerator, share: flo
     """Moves a trained generator this share of the way back to where its training began.
 
     Training that begins at a good generator leaves it by long steps, and ends as near to the best one as its noise lets
-    it, on another side: between the two, much of the noise of both is gone (arXiv 1803.05407, 2203.05482).
+    it, on another side: between the two, some of the noise of both is gone (arXiv 1803.05407, 2203.05482).
     """
     mean = jax.tree.map(lambda one, other: one + share * (other - one), nnx.state(generator), nnx.state(initial))
     nnx.update(generator, mean)

@@ -42,6 +42,12 @@ def strengths(directory: Path, adapter: Path, domain: str | None = None) -> list
     return [float(leaves[name]) for name in sorted(STRENGTHS)]
 
 
+def ask_of_ink_alone(values: dict[str, Any]) -> None:
+    """Makes a config's reference that of two domains, of which one has strokes."""
+    image = values.pop('reference')['image']
+    values['references'] = {'ink': {'image': image}, 'oil': {'image': image, 'strokes': False}}
+
+
 @pytest.mark.parametrize('asked_for', [False, True])
 def test_an_adapter_carries_them(asked_for: bool, with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path):
     tiny_values['generator'] = str(with_noise)
@@ -57,10 +63,8 @@ def test_they_begin_above_0_where_their_phase_begins(
 ):
     tiny_values['generator'] = str(with_noise)
     if domains:
-        image = tiny_values.pop('reference')['image']
-        tiny_values['references'] = {'ink': {'image': image}, 'oil': {'image': image, 'strokes': False}}
+        ask_of_ink_alone(tiny_values)
     tiny_values['phases']['phase2'] |= {'strokes': True, 'learning_rate': 1e-9}
-    tiny_values['intervals'] = {'log': 1, 'samples': 1, 'checkpoint': 1}
     run(read_config(tiny_values), tmp_path / 'run', quiet=True)
     for domain, begins in (('ink', True), ('oil', False)) if domains else ((None, True),):
         found = strengths(with_noise, tmp_path / 'run', domain)
@@ -102,8 +106,7 @@ def test_of_several_domains_those_have_them_that_they_are_for(
     with_noise: Path, tiny_values: dict[str, Any], tmp_path: Path
 ):
     tiny_values['generator'] = str(with_noise)
-    image = tiny_values.pop('reference')['image']
-    tiny_values['references'] = {'ink': {'image': image}, 'oil': {'image': image, 'strokes': False}}
+    ask_of_ink_alone(tiny_values)
     tiny_values['phases']['phase2']['strokes'] = True
     run(read_config(tiny_values), tmp_path / 'run', quiet=True)
     for domain, has_them in (('ink', True), ('oil', False)):
