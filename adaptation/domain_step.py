@@ -17,16 +17,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from adaptation.config import DomainConfig, LossFactors
-from adaptation.crops import draw_crops
 from adaptation.domains import domain_leaves, is_own
-from adaptation.fine_detail import draw_slices
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.phases import Phase
 from adaptation.step import (
-    CROP_STREAM,
-    SLICE_STREAM,
     Leaves,
+    Look,
     Metrics,
     Numbers,
     Sampling,
@@ -34,8 +31,9 @@ from adaptation.step import (
     TrainState,
     advance_stages,
     at_step,
-    encode_stages,
     last_stage,
+    look_keys,
+    make_look,
     optimizer,
     sample_batch,
     stage_losses,
@@ -121,11 +119,7 @@ def _make_program(
         stop = last_stage(weights)
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
-        crops = draw_crops(jax.random.fold_in(batch.key, CROP_STREAM), sampling.batch_size, sampling.crop)
-        origins = encode_stages(
-            source_stages, constants.guides, crops, embed=bool(weights.dir), tokens=bool(weights.istr)
-        )
-        slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM)) if weights.fine else None
+        look_at = make_look(source_stages, constants.guides, sampling, weights)
 
         def before_trained(domain: Int[Array, '']) -> Stages:
             generator = with_leaves(source, domain_leaves(state.adapted, jax.nn.one_hot(domain, domains)))
@@ -133,23 +127,25 @@ def _make_program(
 
         fixed = jax.lax.map(before_trained, indices)
 
-        def objective(trained: Leaves, domain: Int[Array, ''], own: Stages) -> tuple[Array, Metrics]:
+        def objective(trained: Leaves, domain: Int[Array, ''], own: Stages, look: Look) -> tuple[Array, Metrics]:
             held = without_strokes_of_some(without_strokes(trained, phase), constants.strokes)
             leaves = domain_leaves({**state.adapted, **held}, jax.nn.one_hot(domain, domains))
             adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
             reference = None if constants.references is None else constants.references[domain]
             guides = _guides_of(constants, domain)
-            values = stage_losses(adapted, source_stages, origins, guides, crops, weights, reference, slices)
+            values = stage_losses(adapted, source_stages, look, guides, weights, reference)
             weighted = [
                 numbers.weights[name] * constants.factors[name][domain] * value for name, value in values.items()
             ]
             return sum(weighted, jnp.zeros(())), values
 
-        def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
-            trained, opt_state = carry
+        def update(
+            carry: tuple[Leaves, optax.OptState], key: PRNGKeyArray
+        ) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
+            (trained, opt_state), look = carry, look_at(key)
 
             def add_domain(total: Leaves, each: tuple[Array, Stages]) -> tuple[Leaves, Metrics]:
-                (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained, *each)
+                (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained, *each, look)
                 say = constants.rates[each[0]]
                 added = jax.tree.map(lambda one, gradient: one + say * gradient, total, gradients)
                 return added, {'loss': loss, **values}
@@ -163,7 +159,7 @@ def _make_program(
             return (trained, opt_state), {**jax.tree.map(jnp.mean, values), **norms}
 
         carry = ({name: state.adapted[name] for name in phase.trained}, state.optimizer)
-        (trained, opt_state), each = jax.lax.scan(update, carry, length=phase.settings.updates)
+        (trained, opt_state), each = jax.lax.scan(update, carry, look_keys(batch, phase))
         metrics = jax.tree.map(jnp.mean, each)
         return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
 

@@ -2,7 +2,8 @@
 
 The adapted generator's image is made in stages (see `phases.PIPELINE`). Those before the first changed one are the
 source's own; those before the first trained one are computed without a gradient; only the rest is differentiated. What
-does not depend on the trained parameters is computed once for all updates of a step.
+does not depend on the trained parameters is computed once for all updates of a step; but each update looks at the batch
+anew, through crops and along slices of its own, so that only what every look sees pays.
 
 N batch, Z channels of z, S side of a reference.
 """
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray
 
 from adaptation import losses
 from adaptation.config import LossWeights
@@ -37,7 +38,7 @@ Leaves = dict[str, Array]
 Stages = tuple[Any, ...]  # the outputs of the PIPELINE so far: ws, planes, RenderOutput, image
 FEATURES = PIPELINE.index('decoder')
 IMAGE = PIPELINE.index('superresolution')
-CROP_STREAM, SLICE_STREAM = 1, 2  # of a batch's key, which renders as it is
+LOOK_STREAM = 1  # of a batch's key, which renders as it is
 
 
 class TrainState(NamedTuple):
@@ -82,6 +83,19 @@ class Batch(NamedTuple):
     camera: Float[Array, 'N 25']
     conditioning: Float[Array, 'N 25']
     key: PRNGKeyArray
+
+
+class Look(NamedTuple):
+    """How one update sees a batch.
+
+    crops: what the encoders see of each image; None: all of it.
+    origins: what each guide makes of that of the source's images; nothing where images are not made.
+    slices: what fine detail is compared along; None where it is not asked for.
+    """
+
+    crops: Crops | None
+    origins: tuple[ImageEncoding, ...]
+    slices: Slices | None
 
 
 Metrics = dict[str, Float[Array, '']]
@@ -176,34 +190,31 @@ def _make_program(
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
         fixed = advance(with_leaves(source, state.adapted), shared, phase.first_trained)
-        crops = draw_crops(jax.random.fold_in(batch.key, CROP_STREAM), sampling.batch_size, sampling.crop)
-        origins = encode_stages(
-            source_stages, constants.guides, crops, embed=bool(weights.dir), tokens=bool(weights.istr)
-        )
-        slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM)) if weights.fine else None
+        look_at = make_look(source_stages, constants.guides, sampling, weights)
 
-        def objective(trained: Leaves) -> tuple[Array, Metrics]:
+        def objective(trained: Leaves, look: Look) -> tuple[Array, Metrics]:
             generator = with_leaves(source, {**state.adapted, **without_strokes(trained, phase)})
             adapted = advance(generator, fixed, stop)
-            values = stage_losses(
-                adapted, source_stages, origins, constants.guides, crops, weights, constants.reference, slices
-            )
+            values = stage_losses(adapted, source_stages, look, constants.guides, weights, constants.reference)
             weighted = [numbers.weights[name] * value for name, value in values.items()]
             return sum(weighted, jnp.zeros(())), values
 
-        def update(carry: tuple[Leaves, optax.OptState], _: None) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
+        def update(
+            carry: tuple[Leaves, optax.OptState], key: PRNGKeyArray
+        ) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
             trained, opt_state = carry
-            (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+            (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained, look_at(key))
             updates, opt_state = transformation.update(gradients, opt_state, trained)
             trained = optax.apply_updates(trained, updates)
             norms = {'gradient_norm': optax.tree.norm(gradients), 'parameter_norm': optax.tree.norm(trained)}
             return (trained, opt_state), {'loss': loss, **values, **norms}
 
         carry = ({name: state.adapted[name] for name in phase.trained}, state.optimizer)
+        keys = look_keys(batch, phase)
         if phase.settings.updates == 1:
-            (trained, opt_state), metrics = update(carry, None)
+            (trained, opt_state), metrics = update(carry, keys[0])
         else:
-            (trained, opt_state), each = jax.lax.scan(update, carry, length=phase.settings.updates)
+            (trained, opt_state), each = jax.lax.scan(update, carry, keys)
             metrics = jax.tree.map(jnp.mean, each)
         return TrainState(state.step + 1, {**state.adapted, **trained}, opt_state), metrics
 
@@ -238,6 +249,27 @@ def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phas
     raise ValueError(f'an image has {len(PIPELINE)} stages, {len(done)} are done')
 
 
+def look_keys(batch: Batch, phase: Phase) -> Key[Array, '_']:
+    """A key for the look of each update of a step."""
+    return jax.random.split(jax.random.fold_in(batch.key, LOOK_STREAM), phase.settings.updates)
+
+
+def make_look(
+    source: Stages, guides: tuple[Guide, ...], sampling: Sampling, weights: LossWeights
+) -> Callable[[PRNGKeyArray], Look]:
+    """The look of a key at a batch, of which the source's stages are done; without crops, they are encoded once."""
+    encode = partial(encode_stages, source, guides, embed=bool(weights.dir), tokens=bool(weights.istr))
+    whole = () if sampling.crop else encode(None)
+
+    def look(key: PRNGKeyArray) -> Look:
+        crop_key, slice_key = jax.random.split(key)
+        crops = draw_crops(crop_key, sampling.batch_size, sampling.crop)
+        origins = whole if crops is None else encode(crops)
+        return Look(crops, origins, draw_slices(slice_key) if weights.fine else None)
+
+    return look
+
+
 def encode_stages(
     stages: Stages, guides: tuple[Guide, ...], crops: Crops | None, *, embed: bool, tokens: bool
 ) -> tuple[ImageEncoding, ...]:
@@ -251,12 +283,10 @@ def encode_stages(
 def stage_losses(
     adapted: Stages,
     source: Stages,
-    origins: tuple[ImageEncoding, ...],
+    look: Look,
     guides: tuple[Guide, ...],
-    crops: Crops | None,
     weights: LossWeights,
     reference: Float[Array, 'S S 3'] | None,
-    slices: Slices | None,
 ) -> Metrics:
     """Each loss of a weight above 0, before it; those of encodings are summed over the guides."""
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
@@ -264,13 +294,15 @@ def stage_losses(
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES].feature_image, source[FEATURES].feature_image)
     if weights.fine:
         assert reference is not None, 'read_config refuses fine detail without a reference'
-        assert slices is not None
-        values['fine'] += fine_detail_loss(adapted[IMAGE], reference, slices)
+        assert look.slices is not None
+        values['fine'] += fine_detail_loss(adapted[IMAGE], reference, look.slices)
     if weights.palette:
         assert reference is not None, 'read_config refuses a palette without a reference'
         values['palette'] += palette_loss(adapted[IMAGE], reference)
-    encodings = encode_stages(adapted, guides, crops, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr))
-    for guide, found, origin in zip(guides if encodings else (), encodings, origins, strict=True):
+    encodings = encode_stages(
+        adapted, guides, look.crops, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr)
+    )
+    for guide, found, origin in zip(guides if encodings else (), encodings, look.origins, strict=True):
         if found.embedding is not None and origin.embedding is not None:
             values['dir'] += losses.direction_loss(found.embedding, origin.embedding, guide.domain_direction)
         if weights.dis:

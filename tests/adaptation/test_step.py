@@ -23,8 +23,7 @@ from adaptation.leaves import matching, named_leaves, with_leaves
 from adaptation.palette import palette_loss
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.step import (
-    CROP_STREAM,
-    SLICE_STREAM,
+    LOOK_STREAM,
     Constants,
     Sampling,
     at_step,
@@ -59,13 +58,18 @@ def sampling_of(config: AdaptationConfig, generator: eg3d_jax.TriPlaneGenerator)
 @partial(jax.jit, static_argnames='sampling')
 @partial(jax.value_and_grad, has_aux=True)
 def plain_objective(
-    leaves: dict[str, jax.Array], constants: Constants, weights: dict[str, float], sampling: Sampling
+    leaves: dict[str, jax.Array],
+    constants: Constants,
+    weights: dict[str, float],
+    sampling: Sampling,
+    look_key: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The method without any shortcut: both generators run from latent to image, and every parameter has a gradient."""
     source = constants.source
     batch = sample_batch(jax.random.fold_in(KEY, 0), sampling, source.config.z_dim)
     features, images = [], []
-    crops = draw_crops(jax.random.fold_in(batch.key, CROP_STREAM), sampling.batch_size, sampling.crop)
+    crop_key, slice_key = jax.random.split(look_key)
+    crops = draw_crops(crop_key, sampling.batch_size, sampling.crop)
     for generator in (with_leaves(source, leaves), source):
         ws = generator.mapping(batch.z, batch.conditioning, sampling.truncation_psi)
         rendered = generator.render(generator.planes(ws), batch.camera, batch.key)
@@ -78,10 +82,16 @@ def plain_objective(
         values['dir'] += losses.direction_loss(adapted.embedding, origin.embedding, guide.domain_direction)
         values['dis'] += losses.distribution_loss(adapted.tokens[0], guide.reference_tokens)
         values['istr'] += losses.image_structure_loss(adapted.tokens[0], origin.tokens[0])
-    slices = draw_slices(jax.random.fold_in(batch.key, SLICE_STREAM))
+    slices = draw_slices(slice_key)
     values['fine'] = fine_detail_loss(images[0], constants.reference, slices)
     values['palette'] = palette_loss(images[0], constants.reference)
     return sum(weights[name] * value for name, value in values.items()), values
+
+
+def look_keys_of(sampling: Sampling, generator: eg3d_jax.TriPlaneGenerator, updates: int) -> jax.Array:
+    """Those of the first step's updates."""
+    batch = sample_batch(jax.random.fold_in(KEY, 0), sampling, generator.config.z_dim)
+    return jax.random.split(jax.random.fold_in(batch.key, LOOK_STREAM), updates)
 
 
 def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict[str, jax.Array]:
@@ -122,7 +132,8 @@ def test_step_is_the_plain_method(
     adapted = moved(tiny_generator, phase.changed)
     before = {name: np.array(leaf) for name, leaf in adapted.items()}
     leaves = {**named_leaves(tiny_generator, nnx.Param), **adapted}
-    (loss, values), gradients = plain_objective(leaves, constants, weights, sampling)
+    (look_key,) = look_keys_of(sampling, tiny_generator, 1)
+    (loss, values), gradients = plain_objective(leaves, constants, weights, sampling, look_key)
     gradients = {name: np.asarray(gradients[name], np.float64) for name in phase.trained}
     state, metrics = make_step(phase, sampling)(init_state(0, adapted, phase), constants, KEY)
 
@@ -163,6 +174,32 @@ def test_updates_in_a_row_are_steps_on_one_batch(
         np.testing.assert_allclose(states[1].adapted[name], leaf, rtol=1e-3, atol=1e-3, err_msg=name)
     for name, value in metrics[0].items():
         np.testing.assert_allclose(metrics[1][name], value, rtol=1e-3, err_msg=name)
+
+
+def test_each_update_looks_anew(
+    tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator, guides: tuple[Guide, ...]
+):
+    """Through crops and along slices of its own: where nothing moves, metrics are means over the looks."""
+    config = tiny_config(
+        encoder_crop=0.3,
+        phases__phase2__updates=3,
+        phases__phase2__learning_rate=1e-12,
+        phases__phase2__weights__fine=3.0,
+    )
+    phase, sampling = phases_of(config, tiny_generator)[1], sampling_of(config, tiny_generator)
+    reference = jax.random.uniform(jax.random.key(7), (tiny_generator.config.image_resolution,) * 2 + (3,)) - 0.5
+    constants, weights = Constants(tiny_generator, guides, reference), vars(phase.settings.weights)
+    adapted = moved(tiny_generator, phase.changed)
+    leaves = {**named_leaves(tiny_generator, nnx.Param), **adapted}
+    each = [
+        plain_objective(leaves, constants, weights, sampling, key)[0][1]
+        for key in look_keys_of(sampling, tiny_generator, 3)
+    ]
+    _, metrics = make_step(phase, sampling)(init_state(0, adapted, phase), constants, KEY)
+    for name in ('dir', 'dis', 'istr', 'fine'):
+        values = [float(values[name]) for values in each]
+        assert np.ptp(values) > 1e-3 * np.mean(values), name
+        np.testing.assert_allclose(metrics[name], np.mean(values), rtol=1e-4, err_msg=name)
 
 
 def test_the_learning_rate_falls_along_half_a_cosine(
