@@ -38,6 +38,7 @@ from miniature.generator_losses import gradient_difference, superresolve_patch
 from miniature.generator_quality import measure
 from miniature.generator_training import draw, save_preview
 from miniature.training import claim, fit, read_recipe, trained_weights, write_recipe
+from miniature.unit_kernels import unit_kernels
 
 POOL = 1024  # heads whose feature images are kept
 DRAWN = 16  # of them rendered at a time
@@ -236,6 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     weaken(generator, load_generator(options.initial), options.strength)
+    unit_kernels(generator.superresolution)
     save_generator(generator, options.output, dtype='float16')
     command = 'python -m miniature.generator_sharpening '
     write_recipe(

