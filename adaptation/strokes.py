@@ -15,7 +15,7 @@ from adaptation.phases import Phase
 from eg3d_jax import TriPlaneGenerator
 from eg3d_jax.hatching import is_strength
 
-FIRST_STRENGTH = 0.1  # about a third of what sketches end with
+FIRST_STRENGTH = 0.2  # about what sketches end with
 
 
 def refuse_strokes_without_noise(phases: tuple[Phase, ...], generator: TriPlaneGenerator) -> None:

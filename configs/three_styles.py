@@ -19,7 +19,7 @@ def get_config() -> config_dict.ConfigDict:
         'sketch': {'image': 'miniature/references/sketch.png', 'factors': {'dis': 16.0, 'istr': 0.5, 'fine': 30.0}},
         'ukiyoe': {
             'image': 'miniature/references/ukiyoe.png',
-            'factors': {'dis': 2.0, 'fine': 10.0, 'palette': 0.0},
+            'factors': {'dis': 0.5, 'fine': 10.0, 'palette': 0.0},
             'rate': 0.7,
             'strokes': False,  # the sketch's alone
         },
