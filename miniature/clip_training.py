@@ -4,8 +4,9 @@
     python -m miniature.clip_training --encoder=patch16 --output=miniature/weights/clip_patch16
 
 Pictures of heads in all styles are rendered once and kept in the working directory. Both towers are trained together,
-then the text tower alone (`miniature.clip_text_tuning`), then, of patch 8, the image tower alone, against pictures that
-are changed to fool it (`miniature.clip_adversarial_tuning`); with --initial=DIR the last two only, from weights there.
+then, of patch 8, the image tower alone, against pictures that are changed to fool it: pixel by pixel
+(`miniature.clip_adversarial_tuning`), and by filters (`miniature.clip_filter_tuning`); and last the text tower alone
+(`miniature.clip_text_tuning`). With --initial=DIR all but the first, from weights there.
 Resumable: Ctrl-C, then the same command. At the end the quality is measured on held-out heads and written beside the
 weights.
 """
@@ -24,7 +25,7 @@ from flax import nnx
 
 from clip_jax import PRESETS, Clip, ClipConfig, load_clip, save_clip
 from clip_jax.tokenizer import Tokenizer
-from miniature import clip_adversarial_tuning, clip_text_tuning
+from miniature import clip_adversarial_tuning, clip_filter_tuning, clip_text_tuning
 from miniature.clip_training_data import make_pool, make_tokenizer, part_shares
 from miniature.clip_training_quality import measure
 from miniature.clip_training_step import State, initial_params, make_optimiser, make_prompts, make_step, make_targets
@@ -37,18 +38,20 @@ class Recipe(NamedTuple):
     preset: str  # of clip_jax
     steps: int
     keep: float  # share of the patches that all but the last steps see
-    adversarial_steps: int  # of the image tower alone
+    adversarial_steps: int  # of the image tower alone, against changed pixels
+    filter_steps: int  # and against filters
 
 
 RECIPES = {
-    'patch8': Recipe('miniature', steps=2600, keep=0.5, adversarial_steps=600),
-    'patch16': Recipe('miniature/16', steps=3200, keep=1.0, adversarial_steps=0),  # by it, it forgot styles
+    'patch8': Recipe('miniature', steps=2600, keep=0.5, adversarial_steps=600, filter_steps=300),
+    # Without both: by changed pixels it forgot styles, by filters captions.
+    'patch16': Recipe('miniature/16', steps=3200, keep=1.0, adversarial_steps=0, filter_steps=0),
 }
 HEADS = 4096
 BATCH = 48
 LEARNING_RATE = 2e-3
 CHECKPOINT_EVERY = 200  # steps
-TEXT_STAGE, ADVERSARIAL_STAGE = '_text', '_adversarial'  # after the encoder's name
+ADVERSARIAL_STAGE, FILTER_STAGE, TEXT_STAGE = '_adversarial', '_filter', '_text'  # after the encoder's name
 WHOLE_SHARE = 0.15  # of the steps, the last ones, see all patches
 
 
@@ -97,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--steps', type=int, help='by default what the encoder needs')
     parser.add_argument('--adversarial-steps', type=int, help='of the image tower alone; by default what it needs')
+    parser.add_argument('--filter-steps', type=int, help='of the image tower alone; by default what it needs')
     parser.add_argument('--text-steps', type=int, default=clip_text_tuning.STEPS, help='of the text tower alone')
     parser.add_argument('--heads', type=int, default=HEADS, help='in the training pictures')
     parser.add_argument(
@@ -109,6 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
     adversarial_steps = options.adversarial_steps
     if adversarial_steps is None:
         adversarial_steps = RECIPES[options.encoder].adversarial_steps
+    filter_steps = options.filter_steps
+    if filter_steps is None:
+        filter_steps = RECIPES[options.encoder].filter_steps
     settings = {
         'seed': seed,
         'steps': steps,
@@ -118,9 +125,11 @@ def main(arguments: list[str] | None = None) -> int:
         'adversarial_steps': adversarial_steps,
         'adversarial_batch': clip_adversarial_tuning.BATCH,
         'adversarial_range': clip_adversarial_tuning.RANGE,
+        'filter_steps': filter_steps,
+        'filter_batch': clip_filter_tuning.GROUPS * clip_filter_tuning.EACH,
         'heads': heads,
     }
-    stages = [options.encoder + stage for stage in ('', TEXT_STAGE, ADVERSARIAL_STAGE)]
+    stages = [options.encoder + stage for stage in ('', ADVERSARIAL_STAGE, FILTER_STAGE, TEXT_STAGE)]
     try:
         claim(workdir, options.encoder, settings, options.initial, stages)
     except ValueError as error:
@@ -130,14 +139,14 @@ def main(arguments: list[str] | None = None) -> int:
             clip, seconds = load_clip(options.initial), 0.0
         else:
             clip, seconds = train(options.encoder, steps, heads, workdir, seed)
-        if options.text_steps:
-            name = options.encoder + TEXT_STAGE
-            clip, more = clip_text_tuning.tune(clip, options.text_steps, heads, workdir, name, seed)
-            seconds += more
-        if adversarial_steps:
-            name = options.encoder + ADVERSARIAL_STAGE
-            clip, more = clip_adversarial_tuning.tune(clip, adversarial_steps, heads, workdir, name, seed)
-            seconds += more
+        for stage, tuning, count in (
+            (ADVERSARIAL_STAGE, clip_adversarial_tuning, adversarial_steps),
+            (FILTER_STAGE, clip_filter_tuning, filter_steps),
+            (TEXT_STAGE, clip_text_tuning, options.text_steps),
+        ):
+            if count:
+                clip, more = tuning.tune(clip, count, heads, workdir, options.encoder + stage, seed)
+                seconds += more
     except KeyboardInterrupt:
         return 130
     save_clip(clip, options.output, np.float16, {'tokenizer.json': make_tokenizer().to_str(pretty=True)})

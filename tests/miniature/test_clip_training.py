@@ -13,6 +13,7 @@ from clip_jax import Clip, ClipConfig, TextConfig, VisionConfig, load_clip, load
 from clip_jax.tokenizer import Tokenizer
 from miniature import (
     clip_adversarial_tuning,
+    clip_filter_tuning,
     clip_text_tuning,
     clip_training,
     clip_training_data,
@@ -467,16 +468,13 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_training, 'BATCH', 8)
     monkeypatch.setattr(clip_text_tuning, 'BATCH', 8)
     monkeypatch.setattr(clip_adversarial_tuning, 'BATCH', 4)
+    monkeypatch.setattr(clip_filter_tuning, 'EACH', 2)
     monkeypatch.setitem(
         clip_training.PRESETS, 'miniature', ClipConfig(tower, dataclasses.replace(TINY.text, context_length=48), 8)
     )
     arguments = ['--encoder=patch8', f'--output={tmp_path / "out"}', f'--workdir={tmp_path / "work"}']
-    assert (
-        clip_training.main(
-            [*arguments, '--steps=3', '--adversarial-steps=2', '--text-steps=2', '--heads=16', '--seed=5']
-        )
-        == 0
-    )
+    steps = ['--steps=3', '--adversarial-steps=2', '--filter-steps=1', '--text-steps=2']
+    assert clip_training.main([*arguments, *steps, '--heads=16', '--seed=5']) == 0
     clip = load_clip(tmp_path / 'out')
     assert load_tokenizer(tmp_path / 'out')(['a head']).shape == (1, 48)
     recipe = json.loads((tmp_path / 'out' / 'recipe.json').read_text())
@@ -487,6 +485,8 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
         'adversarial_steps': 2,
         'adversarial_batch': 4,
         'adversarial_range': clip_adversarial_tuning.RANGE,
+        'filter_steps': 1,
+        'filter_batch': clip_filter_tuning.GROUPS * 2,
         'text_steps': 2,
         'text_batch': 8,
         'heads': 16,
@@ -498,7 +498,7 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
 
     again = ['--encoder=patch8', f'--initial={tmp_path / "out"}', f'--output={tmp_path / "tuned"}', '--heads=16']
     again += [f'--workdir={tmp_path / "again"}', '--seed=5']
-    assert clip_training.main([*again, '--adversarial-steps=0', '--text-steps=3']) == 0
+    assert clip_training.main([*again, '--adversarial-steps=0', '--filter-steps=0', '--text-steps=3']) == 0
     tuned = load_clip(tmp_path / 'tuned')
     for tower, alike in (('vision_model', True), ('visual_projection', True), ('text_model', False)):
         pairs = zip(*(jax.tree.leaves(nnx.state(getattr(one, tower))) for one in (clip, tuned)), strict=True)
