@@ -184,10 +184,9 @@ def find_words(means: Float[np.ndarray, 'S D'], widths: tuple[int, ...], seed: i
     """
     rng = np.random.default_rng(seed)
     styles, _ = np.linalg.qr(means.T)
-    one = rng.standard_normal(means.shape[1])
-    one -= styles @ (styles.T @ one)
-    tokens = [rng.standard_normal(width) for width in widths]
-    embedding, *each = (jnp.asarray(word / np.linalg.norm(word), jnp.float32) for word in (one, *tokens))
+    drawn, *tokens = (rng.standard_normal((width,)) for width in (means.shape[1], *widths))
+    apart = drawn - styles @ (styles.T @ drawn)
+    embedding, *each = (jnp.asarray(word / np.linalg.norm(word), jnp.float32) for word in (apart, *tokens))
     return Words(embedding, tuple(each))
 
 
