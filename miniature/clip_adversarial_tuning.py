@@ -54,9 +54,22 @@ def tune(clip: Clip, steps: int, heads: int, workdir: Path, name: str, seed: int
     graphdef, texts, tower = split_texts(clip)
     optimiser = make_optimiser(steps)
     step = make_adversarial_step(graphdef, tower, texts, pool, optimiser, batch_size=BATCH, seed=seed)
-    params = {'clip': jax.tree.map(jnp.copy, tower)}  # the step takes its memory, and `clip` stays whole
+    return fit_tower(step, optimiser, graphdef, tower, texts, steps, workdir / name)
+
+
+def fit_tower(
+    step: Step,
+    optimiser: optax.GradientTransformation,
+    graphdef: Any,
+    tower: nnx.State,
+    texts: nnx.State,
+    steps: int,
+    directory: Path,
+) -> tuple[Clip, float]:
+    """The model after these steps of its image tower, and the seconds that they took; checkpoints go to `directory`."""
+    params = {'clip': jax.tree.map(jnp.copy, tower)}  # the step takes its memory, and the model stays whole
     initial = State(params, optimiser.init(params))
-    state, seconds = fit(step, initial, steps, workdir / name, name=name, checkpoint_every=CHECKPOINT_EVERY)
+    state, seconds = fit(step, initial, steps, directory, name=directory.name, checkpoint_every=CHECKPOINT_EVERY)
     return nnx.merge(graphdef, state.params['clip'], texts), seconds
 
 

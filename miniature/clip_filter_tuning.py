@@ -35,11 +35,10 @@ from adaptation import losses
 from clip_jax import Clip, ImageEncoding, preprocess
 from clip_jax.tokenizer import Tokenizer
 from miniature import world
-from miniature.clip_adversarial_tuning import distances, make_optimiser, total
+from miniature.clip_adversarial_tuning import Step, distances, fit_tower, make_optimiser, total
 from miniature.clip_text_tuning import split_texts
 from miniature.clip_training_data import STYLES, Pool, make_pool, make_tokenizer
 from miniature.clip_training_step import State
-from miniature.training import fit
 
 GROUPS, EACH = 2, 8
 PHOTO_SHARE = 0.6  # of the pictures that are filtered
@@ -53,12 +52,9 @@ BLOCKS = (1, 2)  # whose tokens' distribution an adaptation compares, see `confi
 CLEAN_WEIGHT = 4.0  # of pictures as they are, of which the tower says what it said
 MEASURED = 96  # pictures of each style whose mean embedding is measured
 SHORTEST = 1e-3  # a gradient or token shorter than this counts as of this length
-CHECKPOINT_EVERY = 50  # steps
 
 PHOTO = STYLES.index('photo')
 DRAWN = [STYLES.index(style) for style in world.STYLES if style != 'photo']
-
-Step = Callable[[State, Int[Array, '']], tuple[State, dict[str, Array]]]
 
 
 class Filters(NamedTuple):
@@ -87,10 +83,7 @@ def tune(clip: Clip, steps: int, heads: int, workdir: Path, name: str, seed: int
     graphdef, texts, tower = split_texts(clip)
     optimiser = make_optimiser(steps)
     step = make_filter_step(graphdef, tower, texts, pool, optimiser, seed=seed)
-    params = {'clip': jax.tree.map(jnp.copy, tower)}  # the step takes its memory, and `clip` stays whole
-    initial = State(params, optimiser.init(params))
-    state, seconds = fit(step, initial, steps, workdir / name, name=name, checkpoint_every=CHECKPOINT_EVERY)
-    return nnx.merge(graphdef, state.params['clip'], texts), seconds
+    return fit_tower(step, optimiser, graphdef, tower, texts, steps, workdir / name)
 
 
 def make_filter_step(
