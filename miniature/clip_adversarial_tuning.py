@@ -50,26 +50,21 @@ def tune(clip: Clip, steps: int, heads: int, workdir: Path, name: str, seed: int
         heads: in the pool of this seed, whose pictures are kept in `workdir`.
         name: of the folder of `workdir` for checkpoints, and shown at the progress bar.
     """
+    step_of = partial(make_adversarial_step, batch_size=BATCH, seed=seed)
+    return tune_tower(clip, step_of, steps, heads, workdir, name, seed)
+
+
+def tune_tower(
+    clip: Clip, step_of: Callable[..., Step], steps: int, heads: int, workdir: Path, name: str, seed: int
+) -> tuple[Clip, float]:
+    """`tune` with the step of any stage of the image tower: of a definition, both states, a pool and an optimiser."""
     pool = make_pool(workdir, heads, seed, Tokenizer(make_tokenizer(), clip.config.text.context_length))
     graphdef, texts, tower = split_texts(clip)
     optimiser = make_optimiser(steps)
-    step = make_adversarial_step(graphdef, tower, texts, pool, optimiser, batch_size=BATCH, seed=seed)
-    return fit_tower(step, optimiser, graphdef, tower, texts, steps, workdir / name)
-
-
-def fit_tower(
-    step: Step,
-    optimiser: optax.GradientTransformation,
-    graphdef: Any,
-    tower: nnx.State,
-    texts: nnx.State,
-    steps: int,
-    directory: Path,
-) -> tuple[Clip, float]:
-    """The model after these steps of its image tower, and the seconds that they took; checkpoints go to `directory`."""
-    params = {'clip': jax.tree.map(jnp.copy, tower)}  # the step takes its memory, and the model stays whole
+    step = step_of(graphdef, tower, texts, pool, optimiser)
+    params = {'clip': jax.tree.map(jnp.copy, tower)}  # the step takes its memory, and `clip` stays whole
     initial = State(params, optimiser.init(params))
-    state, seconds = fit(step, initial, steps, directory, name=directory.name, checkpoint_every=CHECKPOINT_EVERY)
+    state, seconds = fit(step, initial, steps, workdir / name, name=name, checkpoint_every=CHECKPOINT_EVERY)
     return nnx.merge(graphdef, state.params['clip'], texts), seconds
 
 

@@ -33,11 +33,9 @@ from scipy import ndimage
 
 from adaptation import losses
 from clip_jax import Clip, ImageEncoding, preprocess
-from clip_jax.tokenizer import Tokenizer
 from miniature import world
-from miniature.clip_adversarial_tuning import Step, distances, fit_tower, make_optimiser, total
-from miniature.clip_text_tuning import split_texts
-from miniature.clip_training_data import STYLES, Pool, make_pool, make_tokenizer
+from miniature.clip_adversarial_tuning import Step, distances, total, tune_tower
+from miniature.clip_training_data import STYLES, Pool
 from miniature.clip_training_step import State
 
 GROUPS, EACH = 2, 8
@@ -79,11 +77,7 @@ def tune(clip: Clip, steps: int, heads: int, workdir: Path, name: str, seed: int
         heads: in the pool of this seed, whose pictures are kept in `workdir`.
         name: of the folder of `workdir` for checkpoints, and shown at the progress bar.
     """
-    pool = make_pool(workdir, heads, seed, Tokenizer(make_tokenizer(), clip.config.text.context_length))
-    graphdef, texts, tower = split_texts(clip)
-    optimiser = make_optimiser(steps)
-    step = make_filter_step(graphdef, tower, texts, pool, optimiser, seed=seed)
-    return fit_tower(step, optimiser, graphdef, tower, texts, steps, workdir / name)
+    return tune_tower(clip, partial(make_filter_step, seed=seed), steps, heads, workdir, name, seed)
 
 
 def make_filter_step(
