@@ -149,6 +149,7 @@ class AdaptationConfig:
     conditioning: str = 'same'  # camera that the mapping sees: 'same' as the rendering camera, or 'frontal'
     camera: CameraOverrides = field(default_factory=CameraOverrides)
     source_samples: int = 128  # source images whose mean embedding the domain direction starts from
+    direction_whitening: float = 0.0  # how much less that direction counts where source images differ; not the paper's
     sample_heads: int = 4  # heads in a sample picture, three views each
     intervals: Intervals = field(default_factory=Intervals)
 
@@ -350,6 +351,7 @@ def _check(config: AdaptationConfig) -> list[str]:
     require(all(layer >= 0 for layer in config.clip_layers), 'clip_layers', 'must not be negative')
     require(0 <= config.truncation_psi <= 1, 'truncation_psi', 'must lie in [0, 1]')
     require(0 <= config.encoder_crop < 1, 'encoder_crop', 'must lie in [0, 1)')
+    require(0 <= config.direction_whitening < math.inf, 'direction_whitening', 'must not be negative')
     require(0 <= config.seed < 2**32, 'seed', 'must lie in [0, 2^32)')
     require(config.conditioning in CONDITIONINGS, 'conditioning', f'must be one of {", ".join(CONDITIONINGS)}')
     for name in ('batch_size', 'source_samples', 'sample_heads'):
@@ -388,6 +390,11 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
         not target or any(phase.steps and phase.weights.dir for phase in config.phases.values()),
         'target_text',
         'has no effect where no phase has a weights.dir above 0: texts guide by direction alone',
+    )
+    require(
+        config.has_image or not config.has_text or config.direction_whitening == 0,
+        'direction_whitening',
+        'must be 0 where texts alone guide: it is about the direction to a reference.image',
     )
     for name, phase in config.phases.items():
         for loss in ('dis', 'fine', 'palette'):

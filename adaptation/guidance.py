@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 import clip_jax
 
+SMALLEST_VARIANCE = 1e-12  # of embeddings, of length 1; source images that vary less count as all alike
 SHORTEST_DIRECTION = 1e-6  # a direction shorter than this counts as of this length, so that none is divided by zero
 
 
@@ -46,12 +48,14 @@ def make_guides(
     source_images: Iterable[Float[Array, 'N H W 3']] = (),
     text_directions: Sequence[Float[Array, 'D']] | None = None,
     text_weight: float = 0.5,
+    whitening: float = 0.0,
 ) -> tuple[Guide, ...]:
     """Guides for a reference picture, for texts, or for both.
 
     The domain direction is E(R) - mean E(I_s) for a picture, E_text(target) - E_text(source) for texts, and for both,
     u(d) being d at length 1, (1 - text_weight) u(picture's) + text_weight u(texts'): the two have different lengths,
-    pictures and texts lying apart in CLIP's space, and the losses look at the direction alone.
+    pictures and texts lying apart in CLIP's space, and the losses look at the direction alone. A picture's is
+    `whitened` if asked for, which the paper does not do.
 
     Args:
         encoders: CLIP models.
@@ -61,6 +65,7 @@ def make_guides(
             from. Without any, its directions are those from the origin.
         text_directions: for each encoder, the direction of the texts; None: the picture alone guides.
         text_weight: share of the texts beside a picture, in [0, 1].
+        whitening: how much less the picture's direction counts where source images differ among themselves, at least 0.
 
     Raises:
         ValueError: neither a reference nor text directions.
@@ -73,7 +78,7 @@ def make_guides(
             Guide(clip, None, direction, layer)
             for clip, direction, layer in zip(encoders, text_directions, layers, strict=True)
         )
-    guides = _picture_guides(encoders, layers, reference, source_images)
+    (guides,) = _picture_guides(encoders, layers, [reference], source_images, whitening)
     if text_directions is None:
         return guides
     return tuple(
@@ -87,6 +92,7 @@ def domain_guides(
     layers: Iterable[int],
     references: Sequence[Float[Array, '_ _ 3']],
     source_images: Iterable[Float[Array, 'N H W 3']] = (),
+    whitening: float = 0.0,
 ) -> list[tuple[Guide, ...]]:
     """Guides for several reference pictures, for each as `make_guides` makes them; the images are walked through once.
 
@@ -95,17 +101,30 @@ def domain_guides(
     """
     if not references:
         raise ValueError('give at least one reference')
-    encoders, layers = tuple(encoders), tuple(layers)
-    first = _picture_guides(encoders, layers, references[0], source_images)
-    embedded = [_picture_guides(encoders, layers, reference, ()) for reference in references]  # directions from 0
-    means = [at.domain_direction - guide.domain_direction for at, guide in zip(embedded[0], first, strict=True)]
-    return [
-        tuple(
-            replace(guide, domain_direction=guide.domain_direction - mean)
-            for guide, mean in zip(guides, means, strict=True)
-        )
-        for guides in embedded
-    ]
+    return _picture_guides(tuple(encoders), tuple(layers), references, source_images, whitening)
+
+
+def whitened(direction: Float[Array, 'D'], embeddings: Float[Array, 'N D'], strength: float) -> Float[Array, 'D']:
+    """The direction with less of what source images differ in among themselves: (1 + strength S / s)^-1 direction.
+
+    S is the covariance of the embeddings, and s its mean eigenvalue weighted by the eigenvalues, tr(S^2) / tr(S). What
+    a reference shows beside its style (whose head it is, with which hat and before which wall) moves its embedding as
+    it moves those of source images; along an axis of variance s, a strength of 1 leaves half of the direction, along
+    one that source images do not know, all of it.
+
+    Args:
+        direction: from the mean of the embeddings to the reference's.
+        embeddings: of source images; without any, nothing is known, and the direction stays as it is.
+        strength: at least 0; 0 leaves the direction as it is.
+    """
+    if strength == 0 or not len(embeddings):
+        return direction
+    known = np.asarray(embeddings, np.float64)
+    centred = known - known.mean(axis=0)
+    covariance = centred.T @ centred / len(centred)
+    typical = np.square(covariance).sum() / max(float(np.trace(covariance)), SMALLEST_VARIANCE)
+    regularised = np.eye(len(covariance)) + strength * covariance / max(float(typical), SMALLEST_VARIANCE)
+    return jnp.asarray(np.linalg.solve(regularised, np.asarray(direction, np.float64)), jnp.float32)
 
 
 def _mixed(picture: Float[Array, 'D'], text: Float[Array, 'D'], text_weight: float) -> Float[Array, 'D']:
@@ -119,21 +138,27 @@ def _unit(direction: Float[Array, 'D']) -> Float[Array, 'D']:
 def _picture_guides(
     encoders: tuple[clip_jax.Clip, ...],
     layers: tuple[int, ...],
-    reference: Float[Array, 'S S 3'],
+    references: Sequence[Float[Array, '_ _ 3']],
     source_images: Iterable[Float[Array, 'N H W 3']],
-) -> tuple[Guide, ...]:
-    pairs = zip(encoders, layers, strict=True)
-    references = [_encode_jit(clip, reference[None], (layer,), True) for clip, layer in pairs]
-    totals = [jnp.zeros_like(encoding.embedding[0]) for encoding in references]
-    count = 0
+    whitening: float,
+) -> list[tuple[Guide, ...]]:
+    """For each reference, the guide of each encoder."""
+    parts: list[list[Array]] = [[] for _ in encoders]
     for images in source_images:
-        count += images.shape[0]
-        for index, clip in enumerate(encoders):
-            totals[index] = totals[index] + _encode_jit(clip, images, (), True).embedding.sum(axis=0)
-    return tuple(
-        Guide(clip, encoding.tokens[0][0], encoding.embedding[0] - total / max(count, 1), layer)
-        for clip, encoding, total, layer in zip(encoders, references, totals, layers, strict=True)
-    )
+        for clip, part in zip(encoders, parts, strict=True):
+            part.append(_encode_jit(clip, images, (), True).embedding)
+    embeddings = [
+        jnp.concatenate([jnp.zeros((0, clip.config.embed_dim)), *part])
+        for clip, part in zip(encoders, parts, strict=True)
+    ]
+
+    def guide(index: int, reference: Float[Array, 'S S 3']) -> Guide:
+        clip, layer, known = encoders[index], layers[index], embeddings[index]
+        encoding = _encode_jit(clip, reference[None], (layer,), True)
+        direction = encoding.embedding[0] - known.sum(axis=0) / max(len(known), 1)
+        return Guide(clip, encoding.tokens[0][0], whitened(direction, known, whitening), layer)
+
+    return [tuple(guide(index, reference) for index in range(len(encoders))) for reference in references]
 
 
 def encode_images(

@@ -249,6 +249,7 @@ class _Session:
             self._until_stopped(images),
             inputs.text_directions,
             this.config.text_weight,
+            this.config.direction_whitening,
         )
         _refuse_no_direction(guides)
         compared = self._compared([] if reference is None else [reference])
@@ -257,7 +258,9 @@ class _Session:
     def _domain_constants(self, images: Iterator[Array]) -> DomainConstants:
         config, inputs = self._this.config, self._this.inputs
         pictures = [jnp.asarray(picture) for picture in inputs.references.values()]
-        guides = domain_guides(inputs.encoders, inputs.layers, pictures, self._until_stopped(images))
+        guides = domain_guides(
+            inputs.encoders, inputs.layers, pictures, self._until_stopped(images), config.direction_whitening
+        )
         _refuse_no_direction([guide for group in guides for guide in group])
         domains = [config.references[name] for name in config.domains]
         return domain_constants(self._source, guides, domains, self._compared(pictures))

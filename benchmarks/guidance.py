@@ -89,7 +89,13 @@ def ask(job: Job, setup: Setup, samples: int) -> dict[str, Any]:
     made = generate(adapted, seen, adapted_heads(adapted, setup.samples, seed)[: samples // BATCH]).images
     source, drawn = test.before.images[:samples], test.truth.images[:samples]
     batches = (jnp.asarray(source[start : start + BATCH]) for start in range(0, samples, BATCH))
-    guides = make_guides(inputs.encoders, inputs.layers, jnp.asarray(inputs.reference), batches)
+    guides = make_guides(
+        inputs.encoders,
+        inputs.layers,
+        jnp.asarray(inputs.reference),
+        batches,
+        whitening=config.direction_whitening,
+    )
     names = [path.name for path in encoder_directories(config.clip_directories)]
     return {
         **job._asdict(),

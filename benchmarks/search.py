@@ -55,6 +55,7 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
         for first, second in ((0.0, 0.0), (30.0, 30.0), (150.0, 30.0), (150.0, 150.0), (150.0, 300.0))
     },
     'strokes': {word: {'phases.phase2.strokes': word == 'yes'} for word in ('no', 'yes')},
+    'whitening': {f'{strength:g}': {'direction_whitening': strength} for strength in (0.0, 1.0, 3.0, 10.0)},
     'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
     'rate 1': {str(rate): {'phases.phase1.learning_rate': rate} for rate in (1.2e-3, 2.5e-3, 5e-3, 1e-2)},
     'rate 2': {str(rate): {'phases.phase2.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3, 8e-3)},
@@ -82,7 +83,14 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         {'rate 2': '0.008', 'crop': '0.1', 'TDL': '4.0'},
         {'rate 2': '0.008', 'crop': '0.2'},
     ),
-    'cartoon': ({'fine detail': '10.0'}, {'steps 2': '20 x 4'}),
+    'cartoon': (
+        {'whitening': '0'},
+        {'whitening': '10'},
+        {'fine detail': '10.0'},
+        {'steps 2': '20 x 4'},
+        {'rate 2': '0.002'},
+        {'TDL': '0.0'},
+    ),
 }
 
 

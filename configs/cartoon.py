@@ -17,6 +17,7 @@ def get_config() -> config_dict.ConfigDict:
     config.reference.image = 'miniature/references/cartoon.png'
     config.clip_layers = (2,)  # of the miniature's five blocks; the paper takes the fourth of twelve
     config.source_samples = 64
+    config.direction_whitening = 3.0  # without, the reference's own colours have a part in the direction
     config.phases.phase1.steps = 20
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
     config.phases.phase2.steps = 10

@@ -44,7 +44,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     'patch8': Recipe('miniature', steps=2600, keep=0.5, adversarial_steps=600, filter_steps=300),
-    # Without both: by changed pixels it forgot styles, by filters captions.
+    # Without both: by changed pixels it forgot styles; by filters nothing, but what it guided got no better.
     'patch16': Recipe('miniature/16', steps=3200, keep=1.0, adversarial_steps=0, filter_steps=0),
 }
 HEADS = 4096
@@ -127,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
         'adversarial_range': clip_adversarial_tuning.RANGE,
         'filter_steps': filter_steps,
         'filter_batch': clip_filter_tuning.GROUPS * clip_filter_tuning.EACH,
+        'filter_pace': list(clip_filter_tuning.PACE),
+        'filter_clean_weight': clip_filter_tuning.CLEAN_WEIGHT,
         'heads': heads,
     }
     stages = [options.encoder + stage for stage in ('', ADVERSARIAL_STAGE, FILTER_STAGE, TEXT_STAGE)]

@@ -30,13 +30,15 @@ def measure(directory: Path) -> dict[str, float]:
     """Quality of the weights in a directory, over 512 held-out heads seen by the config's cameras.
 
     Returns:
-        psnr, face_psnr (36 % of the picture's side, around the face), background_psnr (dB, of the final image clipped
-        to its range), foreground_depth_error (mean absolute, world units), attributes (share of the heads' classes
-        that the judge reads right off the pictures) and attributes_of_truth (the same of true renderings).
+        psnr, face_psnr (36 % of the picture's side, around the face), background_psnr (where the ray of the rendering's
+        pixel meets no head: outlines cross some of these pixels) and clear_background_psnr (pixels that show nothing of
+        a head, nor do the eight around them), all dB, of the final image clipped to its range; foreground_depth_error
+        (mean absolute, world units), attributes (share of the heads' classes that the judge reads right off the
+        pictures) and attributes_of_truth (the same of true renderings).
     """
     generator, judge = load_generator(directory), load_judge()
-    totals = np.zeros(4)
-    weights = np.zeros(4)
+    totals = np.zeros(5)
+    weights = np.zeros(5)
     right = np.zeros(2)
     for batch in range(HEADS // BATCH):
         z, camera = _held_out(batch, generator.config)
@@ -46,12 +48,13 @@ def measure(directory: Path) -> dict[str, float]:
         totals += np.asarray(errors, np.float64)
         weights += np.asarray(counts, np.float64)
     mean = totals / weights
-    psnr, face, background = (-10 * np.log10(mean[:3])).tolist()
+    psnr, face, background, clear = (-10 * np.log10(mean[:4])).tolist()
     return {
         'psnr': round(psnr, 2),
         'face_psnr': round(face, 2),
         'background_psnr': round(background, 2),
-        'foreground_depth_error': round(float(mean[3]), 4),
+        'clear_background_psnr': round(clear, 2),
+        'foreground_depth_error': round(float(mean[4]), 4),
         'attributes': round(float(right[0]), 3),
         'attributes_of_truth': round(float(right[1]), 3),
         'heads': HEADS,
@@ -75,8 +78,8 @@ def _read_right(judge: Judge, images: Array, classes: Mapping[str, Array]) -> Ar
 
 @jax.jit
 def _pictures(generator: TriPlaneGenerator, z: Array, camera: Array) -> tuple[Array, Array, Array, Array]:
-    """Pictures made and true, [N, R, R, 3] in [-1, 1]; sums of squared colour errors (whole, face, background) and
-    absolute depth errors, [4]; and what they sum over, [4]."""
+    """Pictures made and true, [N, R, R, 3] in [-1, 1]; sums of squared colour errors (whole, face, background,
+    clear background) and absolute depth errors, [5]; and what they sum over, [5]."""
     heads = world.from_latent(z)
     made = generator(z, camera)
     resolution = made.image.shape[1]
@@ -93,9 +96,17 @@ def _pictures(generator: TriPlaneGenerator, z: Array, camera: Array) -> tuple[Ar
     )
     depth_error = jnp.abs(made.depth[..., 0] - seen.depth)
 
-    masks = (jnp.ones_like(squared), in_face, background)
+    masks = (jnp.ones_like(squared), in_face, background, ~near_heads(heads, camera, resolution))
     sums = [jnp.sum(squared * mask) for mask in masks] + [jnp.sum(depth_error * seen.mask)]
     return made.image, true, jnp.stack(sums), jnp.stack([jnp.sum(mask) for mask in (*masks, seen.mask)])
+
+
+def near_heads(heads: world.Heads, camera: Array, resolution: int) -> Array:
+    """Which pixels show something of a head, or have a neighbour that does, [N, R, R]."""
+    samples = 2  # of a pixel along a side, as `world.render` takes them
+    seen = world.buffers(heads, camera, resolution * samples).mask
+    shown = seen.reshape(len(seen), resolution, samples, resolution, samples).any((2, 4))
+    return jax.lax.reduce_window(shown, False, jax.lax.bitwise_or, (1, 3, 3), (1, 1, 1), 'SAME')
 
 
 def main() -> int:

@@ -123,6 +123,11 @@ class TestReading:
         (defaults(clip_layers=(-1,)), 'config.clip_layers'),
         (defaults(source_samples=0), 'config.source_samples'),
         (defaults(encoder_crop=1.0), 'config.encoder_crop'),
+        (defaults(direction_whitening=-1.0), 'config.direction_whitening'),
+        (
+            texts(reference={}, direction_whitening=1.0, phases=phase(weights={'dis': 0.0})['phases']),
+            'config.direction_whitening',
+        ),
         (defaults(intervals={'checkpoint': 0}), 'config.intervals.checkpoint'),
         (defaults(phases={}), 'config.phases'),
         (defaults(phases={'only': {'steps': 1, 'trained': ['decoder']}}), 'config.phases.only.learning_rate'),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import clip_jax
-from adaptation.guidance import make_guides
+from adaptation.guidance import domain_guides, make_guides, whitened
 
 
 def pictures(seed: int, *shape: int) -> jax.Array:
@@ -57,3 +57,31 @@ def test_picture_and_texts_are_mixed_at_length_one(weight: float, tiny_clips: tu
     expected = (1 - weight) * picture / jnp.linalg.norm(picture) + weight * text / jnp.linalg.norm(text)
     np.testing.assert_allclose(both.domain_direction, expected, rtol=1e-4, atol=1e-5)  # float32
     np.testing.assert_array_equal(both.reference_tokens, alone.reference_tokens)
+
+
+def test_whitening_takes_from_a_direction_what_source_images_differ_in():
+    embeddings = jnp.asarray([[2.0, 5.0, 1.0], [-2.0, 5.0, 1.0]])  # of variance 4 along the first axis, of none else
+    direction = jnp.asarray([6.0, 1.0, -3.0])
+    np.testing.assert_allclose(whitened(direction, embeddings, 1.0), [3.0, 1.0, -3.0], rtol=1e-6)
+    np.testing.assert_allclose(whitened(direction, embeddings, 2.0), [2.0, 1.0, -3.0], rtol=1e-6)
+    twice = whitened(direction, 2 * embeddings, 2.0)  # how much they differ is measured by how much they do
+    np.testing.assert_allclose(twice, [2.0, 1.0, -3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(('count', 'strength'), [(0, 3.0), (1, 3.0), (4, 0.0)])
+def test_a_direction_stays_where_nothing_is_known_or_asked(count: int, strength: float):
+    embeddings = jax.random.normal(jax.random.key(5), (4, 3))[:count]
+    direction = jnp.asarray([6.0, 1.0, -3.0])
+    np.testing.assert_array_equal(whitened(direction, embeddings, strength), direction)
+
+
+def test_a_picture_guides_along_its_whitened_direction(tiny_clips: tuple[clip_jax.Clip, ...]):
+    reference, source = pictures(0, 20, 20), pictures(1, 2, 3, 16, 16)
+    plain, found = (make_guides(tiny_clips, (0, 0), reference, source, whitening=w) for w in (0.0, 3.0))
+    domains = domain_guides(tiny_clips, (0, 0), [pictures(2, 20, 20), reference], source, 3.0)[1]
+    for before, guide, same, clip in zip(plain, found, domains, tiny_clips, strict=True):
+        seen = clip.encode_image(clip_jax.preprocess(source.reshape(6, 16, 16, 3), 16)).embedding
+        expected = whitened(before.domain_direction, seen, 3.0)
+        assert jnp.abs(expected - before.domain_direction).max() > 1e-3
+        np.testing.assert_allclose(guide.domain_direction, expected, rtol=1e-4, atol=1e-5)  # float32
+        np.testing.assert_allclose(same.domain_direction, expected, rtol=1e-4, atol=1e-5)

@@ -487,6 +487,8 @@ def test_the_command_writes_a_checkpoint_and_its_recipe(tmp_path, monkeypatch):
         'adversarial_range': clip_adversarial_tuning.RANGE,
         'filter_steps': 1,
         'filter_batch': clip_filter_tuning.GROUPS * 2,
+        'filter_pace': list(clip_filter_tuning.PACE),
+        'filter_clean_weight': clip_filter_tuning.CLEAN_WEIGHT,
         'text_steps': 2,
         'text_batch': 8,
         'heads': 16,
