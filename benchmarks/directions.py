@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,38 +65,38 @@ def _unit(vectors: Float[np.ndarray, '*B D']) -> Float[np.ndarray, '*B D']:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
+class Pictures(NamedTuple):
+    """Of a style, each [N, R, R, 3] in [-1, 1]: source images, true drawings of the same heads, and of others."""
+
+    source: Images
+    drawn: Images
+    known: Images
+
+
+def pictures(style: str, samples: int, known: int) -> Pictures:
+    """Of the reported heads; the known source images are of those that settings are chosen on."""
+    source, chosen = load_source('miniature'), poses(samples, 0)
+    images = generate(source, chosen).images
+    drawn = [world.render(world.from_latent(part.z), part.camera, style, images.shape[1]) for part in batches(chosen)]
+    return Pictures(images, np.concatenate(drawn), generate(source, poses(known, VALIDATION)).images)
+
+
 def measure(style: str, samples: int, known: int) -> list[dict[str, Any]]:
     """For each reference of a style, encoder and strength, the cosine of the direction and the mean move."""
-    source = load_source('miniature')
-    chosen = poses(samples, 0)
-    images = generate(source, chosen).images
-    drawn = np.concatenate(
-        [
-            np.asarray(world.render(world.from_latent(part.z), part.camera, style, images.shape[1]))
-            for part in batches(chosen)
-        ]
-    )
-    others = generate(source, poses(known, VALIDATION)).images
+    seen = pictures(style, samples, known)
     directories = encoder_directories(['miniature'])
     clips = [clip_jax.load_clip(directory) for directory in directories]
-    true = [moves(clip, images, drawn) for clip in clips]
+    true = [moves(clip, seen.source, seen.drawn) for clip in clips]
     records = []
     for head in (*HEADS[style], *VALIDATION_HEADS[style]):
         reference = jnp.asarray(draw(style, head), jnp.float32) / 127.5 - 1
         for strength in STRENGTHS:
-            source_images = (jnp.asarray(others[start : start + BATCH]) for start in _starts(others))
+            source_images = (jnp.asarray(seen.known[start : start + BATCH]) for start in _starts(seen.known))
             guides = make_guides(clips, [1] * len(clips), reference, source_images, whitening=strength)
             for directory, guide, move in zip(directories, guides, true, strict=True):
                 cosine = float(_unit(np.asarray(guide.domain_direction)) @ move)
-                records.append(
-                    {
-                        'style': style,
-                        'head': head,
-                        'encoder': directory.name,
-                        'whitening': strength,
-                        'cosine': cosine,
-                    }
-                )
+                tried = {'style': style, 'head': head, 'encoder': directory.name, 'whitening': strength}
+                records.append({**tried, 'cosine': cosine})
     return records
 
 
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f'# Where the domain direction leads\n\nWritten by `{command_line("benchmarks.directions", arguments)}` '
         f'({machine()}): the cosine of the domain direction of one reference, from the mean of {options.known} source '
         f'images, with the mean move of the embeddings of {options.samples} other heads to their true drawings; '
-        f'median (least to largest) over five references of each style. A whitening of 0 is the paper.\n\n'
+        f'median (least to largest) over all references of each style. A whitening of 0 is the paper.\n\n'
         f'{table(records)}\n'
     )
     write_records(options.output, text, records)

@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
     config.direction_whitening = 3.0  # without, the reference's own colours have a part in the direction
     config.phases.phase1.steps = 20
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
-    config.phases.phase2.steps = 10
+    config.phases.phase2.steps = 20
     config.phases.phase2.updates = 4  # rendering costs more than training G2
     config.phases.phase1.learning_rate = 2.5e-3
     config.phases.phase2.learning_rate = 4e-3

@@ -17,6 +17,8 @@ from eg3d_jax.cameras import sample_poses
 from miniature import world
 from miniature.references import HEADS, draw
 
+pytestmark = pytest.mark.usefixtures('optimised')  # worlds are rendered
+
 RESOLUTION = 64
 
 
