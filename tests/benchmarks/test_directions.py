@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,7 +46,7 @@ def test_each_direction_is_compared_with_where_drawings_go(tmp_path: Path, monke
         for record in json.loads((tmp_path / 'out.json').read_text())
     }
     for strength in (0.0, 3.0):
-        guides = make_guides(clips, (1, 1), reference, [known], whitening=strength)
+        guides = make_guides(clips, (1, 1), jnp.asarray(reference), [jnp.asarray(known)], whitening=strength)
         for guide, encoder in zip(guides, ('clip_patch8', 'clip_patch16'), strict=True):
             direction = guide.domain_direction / np.linalg.norm(guide.domain_direction)
             expected = float(direction @ directions.moves(guide.encoder, source, drawn))

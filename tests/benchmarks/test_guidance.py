@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import clip_jax
 from adaptation.guidance import make_guides
@@ -15,24 +16,31 @@ from benchmarks.target_domain import BATCH, Images
 from eg3d_jax import PRESETS
 from eg3d_jax.cameras import sample_poses
 from miniature import world
-from miniature.references import HEADS, draw
+from miniature.references import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures('optimised')  # worlds are rendered
 
 RESOLUTION = 64
 
 
-def rendered(style: str) -> Images:
-    """The same heads in any style."""
+def shipped_sketch() -> jax.Array:
+    """The reference of the sketch's config."""
+    return jnp.asarray(np.asarray(Image.open(DIRECTORY / 'sketch.png').convert('RGB')), jnp.float32) / 127.5 - 1
+
+
+@pytest.fixture(scope='module')
+def pictures(optimised: None) -> dict[str, Images]:
+    """The same heads as photos and as sketches."""
     heads = world.sample(jax.random.key(3), BATCH)
     cameras = sample_poses(jax.random.key(4), BATCH, PRESETS['miniature'].camera)
-    return np.asarray(world.render(heads, cameras, style, RESOLUTION))
+    drawn = world.render_styles(heads, cameras, RESOLUTION, styles=('photo', 'sketch'))
+    return {style: np.asarray(images) for style, images in drawn.items()}
 
 
-def test_true_drawings_have_smaller_losses_than_photos() -> None:
-    photos, drawings = rendered('photo'), rendered('sketch')
+def test_true_drawings_have_smaller_losses_than_photos(pictures: dict[str, Images]) -> None:
+    photos, drawings = pictures['photo'], pictures['sketch']
     clips = [clip_jax.load_clip(directory) for directory in encoder_directories(['miniature'])]
-    reference = jnp.asarray(draw('sketch', HEADS['sketch'][0]), jnp.float32) / 127.5 - 1
+    reference = shipped_sketch()
     for guide in make_guides(clips, [1] * len(clips), reference, [jnp.asarray(photos)]):
         of_photos = guidance.said_of(guide, photos, photos)
         of_drawings = guidance.said_of(guide, drawings, photos)
@@ -43,10 +51,10 @@ def test_true_drawings_have_smaller_losses_than_photos() -> None:
         assert of_drawings['structure'] > 0.1
 
 
-def test_all_samples_count_alike() -> None:
-    photos, drawings = rendered('photo'), rendered('sketch')
+def test_all_samples_count_alike(pictures: dict[str, Images]) -> None:
+    photos, drawings = pictures['photo'], pictures['sketch']
     clip = clip_jax.load_clip(encoder_directories(['miniature'])[0])
-    reference = jnp.asarray(draw('sketch', HEADS['sketch'][0]), jnp.float32) / 127.5 - 1
+    reference = shipped_sketch()
     (guide,) = make_guides([clip], [1], reference, [jnp.asarray(photos)])
     first, second = guidance.said_of(guide, drawings, photos), guidance.said_of(guide, photos, photos)
     both = guidance.said_of(guide, np.concatenate([drawings, photos]), np.concatenate([photos, photos]))
