@@ -351,7 +351,7 @@ def _check(config: AdaptationConfig) -> list[str]:
     require(all(layer >= 0 for layer in config.clip_layers), 'clip_layers', 'must not be negative')
     require(0 <= config.truncation_psi <= 1, 'truncation_psi', 'must lie in [0, 1]')
     require(0 <= config.encoder_crop < 1, 'encoder_crop', 'must lie in [0, 1)')
-    require(0 <= config.direction_whitening < math.inf, 'direction_whitening', 'must not be negative')
+    require(0 <= config.direction_whitening < math.inf, 'direction_whitening', 'must be finite and not negative')
     require(0 <= config.seed < 2**32, 'seed', 'must lie in [0, 2^32)')
     require(config.conditioning in CONDITIONINGS, 'conditioning', f'must be one of {", ".join(CONDITIONINGS)}')
     for name in ('batch_size', 'source_samples', 'sample_heads'):

@@ -47,7 +47,7 @@ PACE = (0.03, 0.4)  # their length, drawn for each group; that of the tint's is 
 START = 0.1  # standard deviation of the weights that they start from
 MARRED = 0.28  # root mean square of a change, as encoders see pixels (of deviation 1), that counts in full
 BLOCKS = (1, 2)  # whose tokens' distribution an adaptation compares, see `configs`
-CLEAN_WEIGHT = 4.0  # of pictures as they are, of which the tower says what it said; with 1, cartoons got fainter lines
+CLEAN_WEIGHT = 4.0  # of pictures as they are, of which the tower says what it said; with 1, adapted heads got no better
 MEASURED = 96  # pictures of each style whose mean embedding is measured
 SHORTEST = 1e-3  # a gradient or token shorter than this counts as of this length
 

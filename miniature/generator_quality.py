@@ -23,6 +23,7 @@ HELD_OUT_SEED = 90_000  # no training command uses it
 HEADS = 512
 BATCH = 16
 CAMERA_SPREAD = 1.3  # training cameras are this much wider than the config's
+SUPERSAMPLE = 2  # samples along a side of a pixel, as `world.render` takes them by default
 FACE_CROP = 0.36  # side of the part of the picture around the face
 
 
@@ -102,10 +103,9 @@ def _pictures(generator: TriPlaneGenerator, z: Array, camera: Array) -> tuple[Ar
 
 
 def near_heads(heads: world.Heads, camera: Array, resolution: int) -> Array:
-    """Which pixels show something of a head, or have a neighbour that does, [N, R, R]."""
-    samples = 2  # of a pixel along a side, as `world.render` takes them
-    seen = world.buffers(heads, camera, resolution * samples).mask
-    shown = seen.reshape(len(seen), resolution, samples, resolution, samples).any((2, 4))
+    """Which pixels show something of a head, or have one among the eight around them that does, [N, R, R]."""
+    seen = world.buffers(heads, camera, resolution * SUPERSAMPLE).mask
+    shown = seen.reshape(len(seen), resolution, SUPERSAMPLE, resolution, SUPERSAMPLE).any((2, 4))
     return jax.lax.reduce_window(shown, False, jax.lax.bitwise_or, (1, 3, 3), (1, 1, 1), 'SAME')
 
 

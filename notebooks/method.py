@@ -190,7 +190,8 @@ def source_images():
 
 
 samples = list(source_images())
-guides = make_guides(inputs.encoders, inputs.layers, jnp.asarray(reference), samples)
+whitening = settings.direction_whitening
+guides = make_guides(inputs.encoders, inputs.layers, jnp.asarray(reference), samples, whitening=whitening)
 made, axes = figure(1 + len(guides), 1 + HEADS)
 for axis, picture in zip(axes[0], (reference, *images), strict=True):
     axis.imshow(visible(picture))

@@ -124,6 +124,7 @@ class TestReading:
         (defaults(source_samples=0), 'config.source_samples'),
         (defaults(encoder_crop=1.0), 'config.encoder_crop'),
         (defaults(direction_whitening=-1.0), 'config.direction_whitening'),
+        (defaults(direction_whitening=float('inf')), 'config.direction_whitening'),
         (
             texts(reference={}, direction_whitening=1.0, phases=phase(weights={'dis': 0.0})['phases']),
             'config.direction_whitening',
