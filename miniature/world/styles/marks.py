@@ -87,7 +87,7 @@ def borders(index: Int[Array, 'N R R']) -> Map:
     return (down | right).astype(jnp.float32)
 
 
-def lines(edge: Map, width: Map | float) -> Map:
+def lines(edge: Map, width: Map | Float[Array, ''] | float) -> Map:
     """Returns the coverage in [0, 1] of antialiased lines along one-pixel edges.
 
     Args:
