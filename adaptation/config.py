@@ -44,6 +44,7 @@ class LossFactors:
     fstr: float = 1.0
     fine: float = 1.0
     palette: float = 1.0
+    pair: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class LossWeights:
     fstr: float = 1.0  # feature-level source structure maintenance (FSSM)
     fine: float = 0.0  # fine detail as in the reference, ours; see adaptation.fine_detail
     palette: float = 0.0  # chroma as in the reference, ours; see adaptation.palette
+    pair: float = 0.0  # the reference's own head drawn as the reference is, ours; see adaptation.pair
 
     @property
     def of_images(self) -> bool:
@@ -397,7 +399,7 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
         'must be 0 where texts alone guide: it is about the direction to a reference.image',
     )
     for name, phase in config.phases.items():
-        for loss in ('dis', 'fine', 'palette'):
+        for loss in ('dis', 'fine', 'palette', 'pair'):
             require(
                 config.has_image or not config.has_text or getattr(phase.weights, loss) == 0,
                 f'phases.{name}.weights.{loss}',

@@ -20,6 +20,7 @@ from adaptation.config import DomainConfig, LossFactors
 from adaptation.domains import domain_leaves, is_own
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
+from adaptation.pair import Counterpart
 from adaptation.phases import Phase
 from adaptation.step import (
     Leaves,
@@ -29,6 +30,7 @@ from adaptation.step import (
     Sampling,
     Stages,
     TrainState,
+    advance_pair,
     advance_stages,
     at_step,
     last_stage,
@@ -51,7 +53,8 @@ class DomainConstants(NamedTuple):
     factors: what each domain multiplies the weights of the losses by.
     rates: and the learning rate, of its own leaves.
     strokes: whether each domain takes part in a phase's strokes.
-    references: the pictures whose fine detail or palette is asked for; None where neither is.
+    references: the pictures whose fine detail or palette or whose pairs are asked for; None where none is.
+    counterparts: the source's heads in them; None where no pair is asked for.
     """
 
     source: TriPlaneGenerator
@@ -62,6 +65,7 @@ class DomainConstants(NamedTuple):
     rates: Float[Array, 'K']
     strokes: Bool[Array, 'K']
     references: Float[Array, 'K S S 3'] | None = None
+    counterparts: Counterpart | None = None  # each array with K before its own axes
 
 
 DomainStep = Callable[[TrainState, DomainConstants, PRNGKeyArray], tuple[TrainState, Metrics]]
@@ -71,9 +75,10 @@ def domain_constants(
     source: TriPlaneGenerator,
     guides: Sequence[tuple[Guide, ...]],
     domains: Sequence[DomainConfig],
-    references: Float[Array, 'K S S 3'] | None = None,
+    references: Sequence[Float[Array, 'S S 3']] = (),
+    counterparts: Sequence[Counterpart] = (),
 ) -> DomainConstants:
-    """The constants of a run, from the guides and the settings of each domain."""
+    """The constants of a run, from the guides, the settings, the picture and its head of each domain."""
     each = list(zip(*guides, strict=True))  # of each encoder, the guides of all domains
     tokens = tuple(
         jnp.stack([guide.reference_tokens for guide in group if guide.reference_tokens is not None]) for group in each
@@ -83,7 +88,9 @@ def domain_constants(
     factors = {name: jnp.asarray([getattr(one.factors, name) for one in domains], jnp.float32) for name in names}
     rates = jnp.asarray([one.rate for one in domains], jnp.float32)
     strokes = jnp.asarray([one.strokes for one in domains])
-    return DomainConstants(source, guides[0], tokens, directions, factors, rates, strokes, references)
+    pictures = jnp.stack(references) if len(references) else None
+    heads = jax.tree.map(lambda *parts: jnp.stack(parts), *counterparts) if counterparts else None
+    return DomainConstants(source, guides[0], tokens, directions, factors, rates, strokes, pictures, heads)
 
 
 def make_domain_step(phase: Phase, sampling: Sampling, domains: int) -> DomainStep:
@@ -121,19 +128,28 @@ def _make_program(
         shared = source_stages[: phase.first_changed]
         look_at = make_look(source_stages, constants.guides, sampling, weights)
 
-        def before_trained(domain: Int[Array, '']) -> Stages:
+        def pair_of(domain: Int[Array, '']) -> Callable[..., Stages]:
+            counterpart = jax.tree.map(lambda part: part[domain], constants.counterparts)
+            return partial(advance_pair, counterpart=counterpart, key=batch.key, phase=phase)
+
+        def before_trained(domain: Int[Array, '']) -> tuple[Stages, Stages]:
             generator = with_leaves(source, domain_leaves(state.adapted, jax.nn.one_hot(domain, domains)))
-            return advance(generator, shared, phase.first_trained)[len(shared) :]
+            own = advance(generator, shared, phase.first_trained)[len(shared) :]
+            return own, pair_of(domain)(generator, (), phase.first_trained)
 
         fixed = jax.lax.map(before_trained, indices)
 
-        def objective(trained: Leaves, domain: Int[Array, ''], own: Stages, look: Look) -> tuple[Array, Metrics]:
+        def objective(
+            trained: Leaves, domain: Int[Array, ''], fixed: tuple[Stages, Stages], look: Look
+        ) -> tuple[Array, Metrics]:
             held = without_strokes_of_some(without_strokes(trained, phase), constants.strokes)
             leaves = domain_leaves({**state.adapted, **held}, jax.nn.one_hot(domain, domains))
-            adapted = advance(with_leaves(source, leaves), (*shared, *own), stop)
+            generator, (own, of_pair) = with_leaves(source, leaves), fixed
+            adapted = advance(generator, (*shared, *own), stop)
+            drawn = pair_of(domain)(generator, of_pair, stop)
             reference = None if constants.references is None else constants.references[domain]
             guides = _guides_of(constants, domain)
-            values = stage_losses(adapted, source_stages, look, guides, weights, reference)
+            values = stage_losses(adapted, source_stages, look, guides, weights, reference, drawn)
             weighted = [
                 numbers.weights[name] * constants.factors[name][domain] * value for name, value in values.items()
             ]
@@ -144,7 +160,7 @@ def _make_program(
         ) -> tuple[tuple[Leaves, optax.OptState], Metrics]:
             (trained, opt_state), look = carry, look_at(key)
 
-            def add_domain(total: Leaves, each: tuple[Array, Stages]) -> tuple[Leaves, Metrics]:
+            def add_domain(total: Leaves, each: tuple[Array, tuple[Stages, Stages]]) -> tuple[Leaves, Metrics]:
                 (loss, values), gradients = jax.value_and_grad(objective, has_aux=True)(trained, *each, look)
                 say = constants.rates[each[0]]
                 added = jax.tree.map(lambda one, gradient: one + say * gradient, total, gradients)

@@ -48,7 +48,7 @@ def at_size_of_images(references: Sequence[Float[Array, '_ _ 3']], resolution: i
     What a small reference does not show is not asked for: an enlarged one would ask for softness.
     """
     side = min(resolution, *(reference.shape[0] for reference in references))
-    return jnp.stack([_resized(reference[None], side)[0] for reference in references])
+    return jnp.stack([resized(reference[None], side)[0] for reference in references])
 
 
 def fine_detail_loss(
@@ -61,12 +61,13 @@ def fine_detail_loss(
         reference: the picture R in [-1, 1]; see `at_size_of_images`.
         slices: from `draw_slices`.
     """
-    found = _values(_resized(images, reference.shape[0]), slices)
+    found = _values(resized(images, reference.shape[0]), slices)
     wanted = jnp.repeat(_values(reference[None], slices), images.shape[0], axis=1)
     return jnp.mean(jnp.abs(found - wanted))
 
 
-def _resized(images: Float[Array, 'N H H 3'], side: int) -> Float[Array, 'N S S 3']:
+def resized(images: Float[Array, 'N H H 3'], side: int) -> Float[Array, 'N S S 3']:
+    """Images at this side, antialiased, in [-1, 1]; those that have it stay as they are."""
     if images.shape[1] == side:
         return images
     return jnp.clip(jax.image.resize(images, (len(images), side, side, 3), 'lanczos3'), -1, 1)

@@ -49,6 +49,7 @@ def make_guides(
     text_directions: Sequence[Float[Array, 'D']] | None = None,
     text_weight: float = 0.5,
     whitening: float = 0.0,
+    embeddings: Sequence[Float[Array, '_ _']] | None = None,
 ) -> tuple[Guide, ...]:
     """Guides for a reference picture, for texts, or for both.
 
@@ -66,6 +67,8 @@ def make_guides(
         text_directions: for each encoder, the direction of the texts; None: the picture alone guides.
         text_weight: share of the texts beside a picture, in [0, 1].
         whitening: how much less the picture's direction counts where source images differ among themselves, at least 0.
+        embeddings: of source images by each encoder, from `embed_source`, where they are known: in place of
+            `source_images`.
 
     Raises:
         ValueError: neither a reference nor text directions.
@@ -78,7 +81,8 @@ def make_guides(
             Guide(clip, None, direction, layer)
             for clip, direction, layer in zip(encoders, text_directions, layers, strict=True)
         )
-    (guides,) = _picture_guides(encoders, layers, [reference], source_images, whitening)
+    known = embed_source(encoders, source_images) if embeddings is None else embeddings
+    (guides,) = _picture_guides(encoders, layers, [reference], known, whitening)
     if text_directions is None:
         return guides
     return tuple(
@@ -93,6 +97,7 @@ def domain_guides(
     references: Sequence[Float[Array, '_ _ 3']],
     source_images: Iterable[Float[Array, 'N H W 3']] = (),
     whitening: float = 0.0,
+    embeddings: Sequence[Float[Array, '_ _']] | None = None,
 ) -> list[tuple[Guide, ...]]:
     """Guides for several reference pictures, for each as `make_guides` makes them; the images are walked through once.
 
@@ -101,7 +106,20 @@ def domain_guides(
     """
     if not references:
         raise ValueError('give at least one reference')
-    return _picture_guides(tuple(encoders), tuple(layers), references, source_images, whitening)
+    encoders = tuple(encoders)
+    known = embed_source(encoders, source_images) if embeddings is None else embeddings
+    return _picture_guides(encoders, tuple(layers), references, known, whitening)
+
+
+def embed_source(
+    encoders: Sequence[clip_jax.Clip], source_images: Iterable[Float[Array, 'N H W 3']]
+) -> tuple[Float[Array, '_ _'], ...]:
+    """The embeddings of all source images, by each encoder; the batches are walked through once."""
+    parts: list[list[Array]] = [[jnp.zeros((0, clip.config.embed_dim))] for clip in encoders]
+    for images in source_images:
+        for clip, part in zip(encoders, parts, strict=True):
+            part.append(_encode_jit(clip, images, (), True).embedding)
+    return tuple(jnp.concatenate(part) for part in parts)
 
 
 def whitened(direction: Float[Array, 'D'], embeddings: Float[Array, 'N D'], strength: float) -> Float[Array, 'D']:
@@ -119,12 +137,17 @@ def whitened(direction: Float[Array, 'D'], embeddings: Float[Array, 'N D'], stre
     """
     if strength == 0 or not len(embeddings):
         return direction
+    matrix = whitening_matrix(embeddings, strength)
+    return jnp.asarray(np.linalg.solve(matrix, np.asarray(direction, np.float64)), jnp.float32)
+
+
+def whitening_matrix(embeddings: Float[Array, 'N D'], strength: float) -> Float[np.ndarray, 'D D']:
+    """1 + strength S / s, by whose inverse `whitened` multiplies; embeddings: at least one."""
     known = np.asarray(embeddings, np.float64)
     centred = known - known.mean(axis=0)
     covariance = centred.T @ centred / len(centred)
     typical = np.square(covariance).sum() / max(float(np.trace(covariance)), SMALLEST_VARIANCE)
-    regularised = np.eye(len(covariance)) + strength * covariance / max(float(typical), SMALLEST_VARIANCE)
-    return jnp.asarray(np.linalg.solve(regularised, np.asarray(direction, np.float64)), jnp.float32)
+    return np.eye(len(covariance)) + strength * covariance / max(float(typical), SMALLEST_VARIANCE)
 
 
 def _mixed(picture: Float[Array, 'D'], text: Float[Array, 'D'], text_weight: float) -> Float[Array, 'D']:
@@ -139,18 +162,10 @@ def _picture_guides(
     encoders: tuple[clip_jax.Clip, ...],
     layers: tuple[int, ...],
     references: Sequence[Float[Array, '_ _ 3']],
-    source_images: Iterable[Float[Array, 'N H W 3']],
+    embeddings: Sequence[Float[Array, '_ _']],
     whitening: float,
 ) -> list[tuple[Guide, ...]]:
     """For each reference, the guide of each encoder."""
-    parts: list[list[Array]] = [[] for _ in encoders]
-    for images in source_images:
-        for clip, part in zip(encoders, parts, strict=True):
-            part.append(_encode_jit(clip, images, (), True).embedding)
-    embeddings = [
-        jnp.concatenate([jnp.zeros((0, clip.config.embed_dim)), *part])
-        for clip, part in zip(encoders, parts, strict=True)
-    ]
 
     def guide(index: int, reference: Float[Array, 'S S 3']) -> Guide:
         clip, layer, known = encoders[index], layers[index], embeddings[index]

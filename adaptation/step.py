@@ -24,6 +24,7 @@ from adaptation.crops import Crops, crop_images, draw_crops
 from adaptation.fine_detail import Slices, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
+from adaptation.pair import Counterpart, pair_loss
 from adaptation.palette import palette_loss
 from adaptation.phases import PIPELINE, Phase
 from adaptation.strokes import without_strokes
@@ -57,12 +58,14 @@ class TrainState(NamedTuple):
 class Constants(NamedTuple):
     """What training does not change. It enters the step as an argument, so that it is no part of the program.
 
-    reference: the picture whose fine detail or palette is asked for; None where neither is.
+    reference: the picture whose fine detail or palette or whose pair is asked for; None where none is.
+    counterpart: the source's head in the reference; None where no pair is asked for.
     """
 
     source: TriPlaneGenerator
     guides: tuple[Guide, ...]
     reference: Float[Array, 'S S 3'] | None = None
+    counterpart: Counterpart | None = None
 
 
 @dataclass(frozen=True)
@@ -190,12 +193,15 @@ def _make_program(
         source_stages = advance(source, (), stop)
         shared = source_stages[: phase.first_changed]
         fixed = advance(with_leaves(source, state.adapted), shared, phase.first_trained)
+        pair = partial(advance_pair, counterpart=constants.counterpart, key=batch.key, phase=phase)
+        pair_fixed = pair(with_leaves(source, state.adapted), (), phase.first_trained)
         look_at = make_look(source_stages, constants.guides, sampling, weights)
 
         def objective(trained: Leaves, look: Look) -> tuple[Array, Metrics]:
             generator = with_leaves(source, {**state.adapted, **without_strokes(trained, phase)})
             adapted = advance(generator, fixed, stop)
-            values = stage_losses(adapted, source_stages, look, constants.guides, weights, constants.reference)
+            drawn = pair(generator, pair_fixed, stop)
+            values = stage_losses(adapted, source_stages, look, constants.guides, weights, constants.reference, drawn)
             weighted = [numbers.weights[name] * value for name, value in values.items()]
             return sum(weighted, jnp.zeros(())), values
 
@@ -233,6 +239,23 @@ def advance_stages(
     while len(done) < stop:
         done = (*done, _stage(generator, done, batch, phase, psi))
     return done
+
+
+def advance_pair(
+    generator: TriPlaneGenerator,
+    done: Stages,
+    stop: int,
+    *,
+    counterpart: Counterpart | None,
+    key: PRNGKeyArray,
+    phase: Phase,
+) -> Stages:
+    """The same of the reference's counterpart, whose first stage is known; nothing where the phase asks for no pair."""
+    if not phase.settings.weights.pair:
+        return ()
+    assert counterpart is not None, 'a run finds the counterpart where a phase asks for the pair'
+    batch = Batch(jnp.zeros((1, generator.config.z_dim)), counterpart.camera, counterpart.camera, key)
+    return advance_stages(generator, done or (counterpart.ws,), stop, batch=batch, phase=phase, psi=1.0)
 
 
 def _stage(generator: TriPlaneGenerator, done: Stages, batch: Batch, phase: Phase, psi: float) -> Any:
@@ -287,8 +310,12 @@ def stage_losses(
     guides: tuple[Guide, ...],
     weights: LossWeights,
     reference: Float[Array, 'S S 3'] | None,
+    pair: Stages = (),
 ) -> Metrics:
-    """Each loss of a weight above 0, before it; those of encodings are summed over the guides."""
+    """Each loss of a weight above 0, before it; those of encodings are summed over the guides.
+
+    pair: the stages of the adapted generator's image of the counterpart, where that is asked for.
+    """
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES].feature_image, source[FEATURES].feature_image)
@@ -299,6 +326,9 @@ def stage_losses(
     if weights.palette:
         assert reference is not None, 'read_config refuses a palette without a reference'
         values['palette'] += palette_loss(adapted[IMAGE], reference)
+    if weights.pair:
+        assert reference is not None, 'read_config refuses a pair without a reference'
+        values['pair'] += pair_loss(pair[IMAGE], reference)
     encodings = encode_stages(
         adapted, guides, look.crops, embed=bool(weights.dir), tokens=bool(weights.dis or weights.istr)
     )

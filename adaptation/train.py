@@ -1,9 +1,11 @@
 """A run from its config to its adapter, resumable at any step."""
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,22 +17,36 @@ from jaxtyping import Array, PRNGKeyArray
 from adaptation.adapter import WEIGHTS_FILE, save_adapter, settings_hash
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig
+from adaptation.counterpart import STEPS as LOOKS
+from adaptation.counterpart import draw_counterpart, find_counterpart, load_counterparts, save_counterparts
 from adaptation.domain_step import DomainConstants, DomainStep, domain_constants, make_domain_step
 from adaptation.domains import domain_leaves, first_leaves
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.fine_detail import at_size_of_images
-from adaptation.guidance import Guide, domain_guides, make_guides
+from adaptation.guidance import Guide, domain_guides, embed_source, make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
+from adaptation.pair import Counterpart
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.reach import no_effect, refuse_phases_without_effect
-from adaptation.samples import Generate, SampleGrid, make_generate, save_picture, stacked, target_picture
+from adaptation.samples import (
+    LARGEST_TILE,
+    Generate,
+    SampleGrid,
+    make_generate,
+    save_picture,
+    stacked,
+    target_picture,
+    tile,
+)
 from adaptation.step import METRICS, Constants, Leaves, Sampling, Step, TrainState, init_state, make_step, sample_batch
 from adaptation.streams import DOMAINS, SAMPLE_HEADS, SOURCE_SAMPLES, TRAINING
 from adaptation.strokes import refuse_strokes_without_noise, with_first_strokes
 from adaptation.workdir import GENERATOR_SETTINGS, Workdir
 from eg3d_jax.interrupts import StopRequest
+
+ALONE = ''  # in the place of a domain's name, where there is one reference
 
 
 @dataclass(frozen=True)
@@ -183,10 +199,9 @@ class _Session:
         if done % this.config.intervals.samples == 0 and not (done and this.workdir.sample(done).exists()):
             progress.doing('drawing samples' if done else 'drawing the source')
             self._draw(state, log)
-            if stop.requested:
-                raise Interrupted('Stopped before the next step; there is nothing new to save.')
+            self._stop_before_steps()
         progress.doing('measuring the source domain')
-        constants = self._constants()
+        constants = self._constants(progress)
         for phase in this.phases:
             if done >= phase.end:
                 continue
@@ -233,50 +248,96 @@ class _Session:
         sampling = self._this.sampling
         return make_domain_step(phase, sampling, domains) if domains else make_step(phase, sampling)
 
-    def _constants(self) -> Constants | DomainConstants:
+    def _constants(self, progress: TrainingProgress) -> Constants | DomainConstants:
         """The guides; the mean source embedding is the costly part and is left out where no phase asks for it."""
         this = self._this
         inputs = this.inputs
-        directed = any(phase.settings.weights.dir for phase in this.phases)
-        images = _source_images(this, self._generate, self._source_key) if directed else iter(())
+        asked = [phase.settings.weights for phase in this.phases]
+        measured = any(weights.dir or weights.pair for weights in asked)
+        images = _source_images(this, self._generate, self._source_key) if measured else iter(())
+        embeddings = embed_source(inputs.encoders, self._until_stopped(images))
         if inputs.references:
-            return self._domain_constants(images)
+            return self._domain_constants(embeddings, progress)
         reference = None if inputs.reference is None else jnp.asarray(inputs.reference)
         guides = make_guides(
             inputs.encoders,
             inputs.layers,
             reference,
-            self._until_stopped(images),
+            (),
             inputs.text_directions,
             this.config.text_weight,
             this.config.direction_whitening,
+            embeddings,
         )
         _refuse_no_direction(guides)
-        compared = self._compared([] if reference is None else [reference])
-        return Constants(self._source, guides, None if compared is None else compared[0])
+        compared = self._compared({} if reference is None else {ALONE: reference})
+        found = self._counterparts(compared, embeddings, progress)
+        return Constants(self._source, guides, compared.get(ALONE), found.get(ALONE))
 
-    def _domain_constants(self, images: Iterator[Array]) -> DomainConstants:
+    def _domain_constants(self, embeddings: Sequence[Array], progress: TrainingProgress) -> DomainConstants:
         config, inputs = self._this.config, self._this.inputs
-        pictures = [jnp.asarray(picture) for picture in inputs.references.values()]
+        pictures = {name: jnp.asarray(picture) for name, picture in inputs.references.items()}
         guides = domain_guides(
-            inputs.encoders, inputs.layers, pictures, self._until_stopped(images), config.direction_whitening
+            inputs.encoders, inputs.layers, list(pictures.values()), (), config.direction_whitening, embeddings
         )
         _refuse_no_direction([guide for group in guides for guide in group])
         domains = [config.references[name] for name in config.domains]
-        return domain_constants(self._source, guides, domains, self._compared(pictures))
+        compared = self._compared(pictures)
+        found = self._counterparts(compared, embeddings, progress)
+        return domain_constants(self._source, guides, domains, list(compared.values()), list(found.values()))
 
-    def _compared(self, references: list[Array]) -> Array | None:
-        """The references whose fine detail or palette is asked for, in any phase."""
+    def _compared(self, references: Mapping[str, Array]) -> dict[str, Array]:
+        """The references whose fine detail, palette or pair any phase asks for, at the size they are compared at."""
         asked = [phase.settings.weights for phase in self._this.phases]
-        if not any(weights.fine or weights.palette for weights in asked):
-            return None
-        return at_size_of_images(references, self._this.inputs.generator.config.image_resolution)
+        if not any(weights.fine or weights.palette or weights.pair for weights in asked):
+            return {}
+        resolution = self._this.inputs.generator.config.image_resolution
+        return dict(zip(references, at_size_of_images(list(references.values()), resolution), strict=True))
+
+    def _counterparts(
+        self, references: Mapping[str, Array], embeddings: Sequence[Array], progress: TrainingProgress
+    ) -> dict[str, Counterpart]:
+        """The source's heads in the references, found once in a run, where any phase asks for the pair."""
+        this = self._this
+        if not any(phase.settings.weights.pair for phase in this.phases):
+            return {}
+        path, inputs = this.workdir.counterparts, this.inputs
+        marks = [array.tobytes() for array in map(np.asarray, (*references.values(), *embeddings))]
+        key = hashlib.sha256(b'|'.join([inputs.hashes['generator'].encode(), *marks])).hexdigest()
+        found = load_counterparts(path, list(references), key)
+        if found is None:
+            found = {}
+            for name, reference in references.items():
+                stepped = partial(self._looked_for, progress, name)
+                found[name] = find_counterpart(
+                    self._source, inputs.encoders, inputs.layers, embeddings, reference, inputs.camera, stepped
+                )
+            save_counterparts(path, found, key)
+        if not this.workdir.pairs.exists():
+            save_picture(this.workdir.pairs, self._pairs(references, found))
+        return found
+
+    def _looked_for(self, progress: TrainingProgress, name: str, done: int) -> None:
+        self._stop_before_steps()
+        progress.doing(f"finding {name or 'the reference'}'s own head ({done} of {LOOKS})")
+
+    def _pairs(self, references: Mapping[str, Array], found: Mapping[str, Counterpart]) -> np.ndarray:
+        """Each reference beside the source's head in it."""
+        side = min(self._source.config.image_resolution, LARGEST_TILE)
+        rows = []
+        for name, reference in references.items():
+            head = draw_counterpart(self._source, found[name])[0]
+            rows.append(np.concatenate([tile(np.asarray(image), side) for image in (reference, head)], axis=1))
+        return stacked(rows)
 
     def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
         for batch in batches:
-            if self._stop.requested:
-                raise Interrupted('Stopped before the next step; there is nothing new to save.')
+            self._stop_before_steps()
             yield batch
+
+    def _stop_before_steps(self) -> None:
+        if self._stop.requested:
+            raise Interrupted('Stopped before the next step; there is nothing new to save.')
 
     def _step(
         self,

@@ -61,6 +61,16 @@ class Workdir:
         """Directory of Orbax checkpoints."""
         return self.root / 'checkpoints'
 
+    @property
+    def counterparts(self) -> Path:
+        """The source's heads in the references, where a phase asks for the pair."""
+        return self.root / 'counterparts.safetensors'
+
+    @property
+    def pairs(self) -> Path:
+        """The references beside the source's heads in them, as a picture."""
+        return self.root / 'pairs.png'
+
     def sample(self, step: int) -> Path:
         """The sample picture after this many steps."""
         return self.root / 'samples' / f'{step:06d}.png'

@@ -54,6 +54,7 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
         f'{first:g}, {second:g}': {'phases.phase1.weights.palette': first, 'phases.phase2.weights.palette': second}
         for first, second in ((0.0, 0.0), (30.0, 30.0), (150.0, 30.0), (150.0, 150.0), (150.0, 300.0))
     },
+    'pair': {str(w): {f'phases.{phase}.weights.pair': w for phase in PHASES} for w in (0.0, 1.0, 3.0, 6.0)},
     'strokes': {word: {'phases.phase2.strokes': word == 'yes'} for word in ('no', 'yes')},
     'whitening': {f'{strength:g}': {'direction_whitening': strength} for strength in (0.0, 1.0, 3.0, 10.0)},
     'block': {str(block): {'clip_layers': [block]} for block in (0, 1, 2)},
@@ -82,6 +83,8 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         {'rate 2': '0.008', 'crop': '0.1'},
         {'rate 2': '0.008', 'crop': '0.1', 'TDL': '4.0'},
         {'rate 2': '0.008', 'crop': '0.2'},
+        {'pair': '0.0'},
+        {'pair': '6.0'},
     ),
     'cartoon': (
         {'whitening': '0'},

@@ -17,6 +17,7 @@ def get_config() -> config_dict.ConfigDict:
     config.reference.image = 'miniature/references/ukiyoe.png'
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
+    config.batch_size = 3  # and the pair's head
     config.encoder_crop = 0.1  # marks on the borders of patches, which are no lines, do not pay
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines
@@ -28,4 +29,5 @@ def get_config() -> config_dict.ConfigDict:
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 0.5  # with more, the reference's own clothes and skin colour every head
+        phase.weights.pair = 3.0  # what the print makes of skin, hair and outlines, where CLIPs this small are vague
     return config

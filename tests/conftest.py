@@ -19,6 +19,9 @@ from PIL import Image
 
 # Set before JAX is imported; workers and the commands that tests start inherit them.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+# The CPU's newer emitters of fusions and the splitting of each program double the time that compiling takes.
+QUICK_TO_COMPILE = '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+os.environ['XLA_FLAGS'] = f'{QUICK_TO_COMPILE} {os.environ.get("XLA_FLAGS", "")}'.rstrip()
 COMPILED = None
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix='compiled-')

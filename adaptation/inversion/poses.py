@@ -129,15 +129,20 @@ def refine(
     pose: Pose,
     expected: Expected,
     camera: CameraConfig,
+    recolour: Callable[[Float[np.ndarray, 'N h h 3']], Float[np.ndarray, 'N h h 3']] = lambda seen: seen,
 ) -> Pose:
-    """A Gauss-Newton step of the parameters that are not known, damped and bounded."""
+    """A Gauss-Newton step of the parameters that are not known, damped and bounded.
+
+    recolour: brings renderings to the target's colours; the first one is that of the pose.
+    """
     chosen = np.flatnonzero(expected.deviation)
     if not len(chosen):
         return pose
     tried = np.repeat(pose[None], 1 + len(NAMES), axis=0)
     tried[1:] += np.diag(STEPS)
     look = make_look(target.shape[0])
-    seen = np.asarray(look(generator, planes, cameras_of(jnp.asarray(tried, jnp.float32), camera)), np.float64)
+    drawn = np.asarray(look(generator, planes, cameras_of(jnp.asarray(tried, jnp.float32), camera)))
+    seen = np.asarray(recolour(drawn), np.float64)
     residual = (seen[0] - target).ravel()
     slopes = ((seen[1:] - seen[0]).reshape(len(NAMES), -1) / np.asarray(STEPS)[:, None])[chosen]
     prior = PRIOR / np.square(expected.deviation[chosen])

@@ -22,6 +22,7 @@ TITLES = {
     'fstr': 'Feature structure (FSSM)',
     'fine': 'Fine detail',
     'palette': 'Palette',
+    'pair': 'Pair',
 }
 WIDTH, HEIGHT = 340, 180  # of a chart, in pixels where it is not scaled
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 18, 20  # margins for the labels

@@ -114,6 +114,10 @@ class TestReading:
             texts(reference={}, phases=phase(weights={'dis': 0.0, 'palette': 1.0})['phases']),
             'config.phases.only.weights.palette',
         ),
+        (
+            texts(reference={}, phases=phase(weights={'dis': 0.0, 'pair': 1.0})['phases']),
+            'config.phases.only.weights.pair',
+        ),
         (defaults(conditioning='side'), 'config.conditioning'),
         (defaults(camera={'pivot': (0.0, 'a', 0.0)}), 'config.camera.pivot'),
         (defaults(camera={'yaw_std': -0.1}), 'config.camera.yaw_std'),

@@ -24,6 +24,7 @@ from adaptation.errors import Interrupted
 from adaptation.fine_detail import at_size_of_images
 from adaptation.guidance import domain_guides, make_guides
 from adaptation.leaves import named_leaves
+from adaptation.pair import Counterpart
 from adaptation.phases import plan
 from adaptation.step import Constants, Sampling, init_state, make_step
 
@@ -112,7 +113,7 @@ def test_the_losses_are_those_of_each_domain_alone(
     tiny_clips: tuple[clip_jax.Clip, ...],
 ) -> None:
     for settings in domain_values['phases'].values():
-        settings['weights'] |= {'fine': 1.5, 'palette': 2.5}
+        settings['weights'] |= {'fine': 1.5, 'palette': 2.5, 'pair': 3.5}
     config = read_config(domain_values)
     source = named_leaves(tiny_generator, nnx.Param)
     leaves = jax.device_get(make_first_leaves(source, 2, 2, KEY))
@@ -128,19 +129,23 @@ def test_the_losses_are_those_of_each_domain_alone(
     state = init_state(0, changed, phase)
     domains = [DomainConfig(), DomainConfig(factors=LossFactors(dis=0.5), rate=0.25)]
     detailed = at_size_of_images(references, tiny_generator.config.image_resolution)
-    constants = domain_constants(tiny_generator, guides, domains, detailed)
+    looking = eg3d_jax.cameras.sample_poses(KEY, 2, camera)
+    heads = [
+        Counterpart(jnp.asarray(rng.standard_normal((1, tiny_generator.config.num_ws, 12)), jnp.float32), one[None])
+        for one in looking
+    ]
+    constants = domain_constants(tiny_generator, guides, domains, list(detailed), heads)
     alone = []
     for domain in range(2):
         single = plan(config, source, 8)[phase_number]
         own = make_domain_leaves(changed, jnp.eye(2)[domain])
         own = {name: jnp.array(own[name]) for name in single.changed}
         step = make_step(single, sampling)
-        alone.append(
-            step(init_state(0, own, single), Constants(tiny_generator, guides[domain], detailed[domain]), KEY)[1]
-        )
+        its = Constants(tiny_generator, guides[domain], detailed[domain], heads[domain])
+        alone.append(step(init_state(0, own, single), its, KEY)[1])
     before = {name: np.array(leaf) for name, leaf in changed.items()}
     after, metrics = make_domain_step(phase, sampling, 2)(state, constants, KEY)
-    for name in ('dir', 'dis', 'istr', 'fine', 'palette'):
+    for name in ('dir', 'dis', 'istr', 'fine', 'palette', 'pair'):
         mean = (alone[0][name] + alone[1][name]) / 2
         np.testing.assert_allclose(metrics[name], mean, rtol=1e-3)  # other programs, other rounding
     weights = phase.settings.weights

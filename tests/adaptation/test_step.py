@@ -20,6 +20,7 @@ from adaptation.errors import ConfigError
 from adaptation.fine_detail import draw_slices, fine_detail_loss
 from adaptation.guidance import Guide, make_guides
 from adaptation.leaves import matching, named_leaves, with_leaves
+from adaptation.pair import Counterpart, pair_loss
 from adaptation.palette import palette_loss
 from adaptation.phases import Phase, phase_at, plan
 from adaptation.step import (
@@ -39,11 +40,23 @@ ALL = ('backbone', 'decoder', 'superresolution')
 
 
 @pytest.fixture(scope='module')
+def soft_generator(tiny_generator: eg3d_jax.TriPlaneGenerator) -> eg3d_jax.TriPlaneGenerator:
+    """Its images are not saturated. In flat white, tokens are so alike that their distances are mostly rounding."""
+    leaves = named_leaves(tiny_generator, nnx.Param)
+    loud = [name for name in leaves if name.startswith('superresolution') and '.torgb.' in name]
+    assert loud
+    return with_leaves(tiny_generator, {name: 0.1 * leaves[name] for name in loud})
+
+
+@pytest.fixture(scope='module')
 def guides(tiny_clips: tuple[clip_jax.Clip, ...]) -> tuple[Guide, ...]:
     keys = jax.random.split(jax.random.key(9))
     reference = jax.random.uniform(keys[0], (20, 20, 3), minval=-1.0, maxval=1.0)
     source = jax.random.uniform(keys[1], (2, 3, 16, 16, 3), minval=-1.0, maxval=1.0)
-    return make_guides(tiny_clips, (0, 0), reference, iter(source))
+    # Louder places, for the same reason as the `soft_generator`: no two tokens are alike.
+    name = 'vision_model.embeddings.position_embedding.weight'
+    encoders = [with_leaves(clip, {name: 10 * named_leaves(clip)[name]}) for clip in tiny_clips]
+    return make_guides(encoders, (0, 0), reference, iter(source))
 
 
 def phases_of(config: AdaptationConfig, generator: eg3d_jax.TriPlaneGenerator) -> tuple[Phase, ...]:
@@ -85,6 +98,10 @@ def plain_objective(
     slices = draw_slices(slice_key)
     values['fine'] = fine_detail_loss(images[0], constants.reference, slices)
     values['palette'] = palette_loss(images[0], constants.reference)
+    if constants.counterpart is not None:
+        adapted, (ws, camera) = with_leaves(source, leaves), constants.counterpart
+        rendered = adapted.render(adapted.planes(ws), camera, batch.key)
+        values['pair'] = pair_loss(adapted.superresolve(rendered.feature_image, ws), constants.reference)
     return sum(weights[name] * value for name, value in values.items()), values
 
 
@@ -92,6 +109,13 @@ def look_keys_of(sampling: Sampling, generator: eg3d_jax.TriPlaneGenerator, upda
     """Those of the first step's updates."""
     batch = sample_batch(jax.random.fold_in(KEY, 0), sampling, generator.config.z_dim)
     return jax.random.split(jax.random.fold_in(batch.key, LOOK_STREAM), updates)
+
+
+def head_of(generator: eg3d_jax.TriPlaneGenerator) -> Counterpart:
+    """A head as a reference's counterpart."""
+    keys = jax.random.split(jax.random.key(11))
+    ws = jax.random.normal(keys[0], (1, generator.config.num_ws, generator.config.w_dim))
+    return Counterpart(ws, eg3d_jax.cameras.sample_poses(keys[1], 1, generator.config.camera))
 
 
 def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict[str, jax.Array]:
@@ -114,25 +138,41 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'fine': 2.0}}, 1),
         ({'phases__phase1__weights__palette': 3.0}, 0),
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'palette': 2.0}}, 1),
+        ({'phases__phase1__weights__pair': 3.0}, 0),
+        ({'phases__phase2__trained': ALL, 'phases__phase2__weights__pair': 3.0}, 1),
+        ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'pair': 2.0}}, 1),
     ],
-    ids=['Tri-D', 'G2', 'all', 'crops', 'fine detail too', 'fine detail alone', 'palette too', 'palette alone'],
+    ids=[
+        'Tri-D',
+        'G2',
+        'all',
+        'crops',
+        'fine detail too',
+        'fine detail alone',
+        'palette too',
+        'palette alone',
+        'pair too',
+        'pair and all',
+        'pair alone',
+    ],
 )
 def test_step_is_the_plain_method(
     changes: dict[str, Any],
     index: int,
     tiny_config: MakeConfig,
-    tiny_generator: eg3d_jax.TriPlaneGenerator,
+    soft_generator: eg3d_jax.TriPlaneGenerator,
     guides: tuple[Guide, ...],
 ):
     """With all that is shared and left out for speed, it has the values and gradients of the plain computation."""
     config = tiny_config(**changes)
-    phase, sampling = phases_of(config, tiny_generator)[index], sampling_of(config, tiny_generator)
-    reference = jax.random.uniform(jax.random.key(7), (tiny_generator.config.image_resolution,) * 2 + (3,)) - 0.5
-    constants, weights = Constants(tiny_generator, guides, reference), vars(phase.settings.weights)
-    adapted = moved(tiny_generator, phase.changed)
+    phase, sampling = phases_of(config, soft_generator)[index], sampling_of(config, soft_generator)
+    reference = jax.random.uniform(jax.random.key(7), (soft_generator.config.image_resolution,) * 2 + (3,)) - 0.5
+    constants = Constants(soft_generator, guides, reference, head_of(soft_generator))
+    weights = vars(phase.settings.weights)
+    adapted = moved(soft_generator, phase.changed)
     before = {name: np.array(leaf) for name, leaf in adapted.items()}
-    leaves = {**named_leaves(tiny_generator, nnx.Param), **adapted}
-    (look_key,) = look_keys_of(sampling, tiny_generator, 1)
+    leaves = {**named_leaves(soft_generator, nnx.Param), **adapted}
+    (look_key,) = look_keys_of(sampling, soft_generator, 1)
     (loss, values), gradients = plain_objective(leaves, constants, weights, sampling, look_key)
     gradients = {name: np.asarray(gradients[name], np.float64) for name in phase.trained}
     state, metrics = make_step(phase, sampling)(init_state(0, adapted, phase), constants, KEY)
@@ -177,7 +217,7 @@ def test_updates_in_a_row_are_steps_on_one_batch(
 
 
 def test_each_update_looks_anew(
-    tiny_config: MakeConfig, tiny_generator: eg3d_jax.TriPlaneGenerator, guides: tuple[Guide, ...]
+    tiny_config: MakeConfig, soft_generator: eg3d_jax.TriPlaneGenerator, guides: tuple[Guide, ...]
 ):
     """Through crops and along slices of its own: where nothing moves, metrics are means over the looks."""
     config = tiny_config(
@@ -186,14 +226,14 @@ def test_each_update_looks_anew(
         phases__phase2__learning_rate=1e-12,
         phases__phase2__weights__fine=3.0,
     )
-    phase, sampling = phases_of(config, tiny_generator)[1], sampling_of(config, tiny_generator)
-    reference = jax.random.uniform(jax.random.key(7), (tiny_generator.config.image_resolution,) * 2 + (3,)) - 0.5
-    constants, weights = Constants(tiny_generator, guides, reference), vars(phase.settings.weights)
-    adapted = moved(tiny_generator, phase.changed)
-    leaves = {**named_leaves(tiny_generator, nnx.Param), **adapted}
+    phase, sampling = phases_of(config, soft_generator)[1], sampling_of(config, soft_generator)
+    reference = jax.random.uniform(jax.random.key(7), (soft_generator.config.image_resolution,) * 2 + (3,)) - 0.5
+    constants, weights = Constants(soft_generator, guides, reference), vars(phase.settings.weights)
+    adapted = moved(soft_generator, phase.changed)
+    leaves = {**named_leaves(soft_generator, nnx.Param), **adapted}
     each = [
         plain_objective(leaves, constants, weights, sampling, key)[0][1]
-        for key in look_keys_of(sampling, tiny_generator, 3)
+        for key in look_keys_of(sampling, soft_generator, 3)
     ]
     _, metrics = make_step(phase, sampling)(init_state(0, adapted, phase), constants, KEY)
     for name in ('dir', 'dis', 'istr', 'fine'):
