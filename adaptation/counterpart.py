@@ -118,7 +118,7 @@ def find_counterpart(
     state = _adam().init(coordinates)
     for index in range(STEPS):
         if index >= FIRST_POSE and index % POSE_EVERY == 0:
-            pose = _refined(sought, coordinates, pose, expected, camera)
+            pose = refined(sought, coordinates, pose, expected, camera)
         looking = poses.cameras_of(jnp.asarray(pose[None], jnp.float32), camera)
         coordinates, state, loss = _step(tuple(layers), coordinates, state, sought, looking, jnp.float32(index / STEPS))
         if not np.isfinite(float(loss)):
@@ -196,7 +196,7 @@ def seek(
     contents, embedded, tokens = [], [], []
     for encoder, layer, known in zip(encoders, layers, embeddings, strict=True):
         seen = encode_images(encoder, reference[None], (layer,), True)
-        content = _content(known, encoder.config.embed_dim)
+        content = content_of(known, encoder.config.embed_dim)
         contents.append(content)
         embedded.append(content.of(seen.embedding[0]))
         tokens.append(seen.tokens[0])
@@ -211,14 +211,15 @@ def seek(
     )
 
 
-def _content(embeddings: Float[Array, 'N D'], size: int) -> Content:
+def content_of(embeddings: Float[Array, 'N D'], size: int) -> Content:
+    """Of embeddings of this size, from those of source images; without any, nothing is content."""
     if not len(embeddings):
         return Content(jnp.zeros(size), jnp.zeros((size, size)))
     known = np.eye(size) - np.linalg.inv(whitening_matrix(embeddings, KNOWN))
     return Content(jnp.asarray(embeddings).mean(axis=0), jnp.asarray(known, jnp.float32))
 
 
-def _refined(
+def refined(
     sought: Sought, coordinates: Float[Array, 'K'], pose: poses.Pose, expected: poses.Expected, camera: CameraConfig
 ) -> poses.Pose:
     """The pose one step nearer to that of the reference, of the head in the reference's colours."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from PIL import Image
 
 from eg3d_jax import PRESETS, cameras
@@ -26,11 +27,15 @@ VALIDATION_HEADS = {'sketch': (30, 31), 'ukiyoe': (30, 31), 'cartoon': (30, 31)}
 YAW, PITCH = 0.12, 0.04  # radians: almost frontal, as portraits are
 
 
+def latent(head: int) -> Float[Array, '1 64']:
+    """z of a head of the seed."""
+    return jax.random.normal(jax.random.fold_in(jax.random.key(SEED), head), (1, world.LATENT_SIZE))
+
+
 def draw(style: str, head: int) -> np.ndarray:
     """The picture, [RESOLUTION, RESOLUTION, 3] in 0 .. 255."""
-    z = jax.random.normal(jax.random.fold_in(jax.random.key(SEED), head), (1, world.LATENT_SIZE))
     camera = cameras.orbit_cameras(jnp.array([YAW]), jnp.array([PITCH]), PRESETS['miniature'].camera)
-    image = world.render(world.from_latent(z), camera, style, RESOLUTION)[0]
+    image = world.render(world.from_latent(latent(head)), camera, style, RESOLUTION)[0]
     return np.clip(np.asarray(image) * 127.5 + 128.0, 0, 255).astype(np.uint8)
 
 

@@ -15,10 +15,12 @@ from adaptation import counterpart as counterpart_module
 from adaptation import train
 from adaptation.config import AdaptationConfig
 from adaptation.counterpart import (
+    content_of,
     draw_counterpart,
     find_counterpart,
     load_counterparts,
     map_colours,
+    refined,
     save_counterparts,
     seek,
     unlike_colours,
@@ -26,6 +28,7 @@ from adaptation.counterpart import (
 )
 from adaptation.errors import AdaptationError, Interrupted
 from adaptation.guidance import embed_source
+from adaptation.inversion import poses
 from adaptation.inversion.latents import Basis, w_basis
 from adaptation.pair import Counterpart, pair_loss
 from adaptation.step import frontal_cameras
@@ -94,21 +97,21 @@ def example(tiny_generator: eg3d_jax.TriPlaneGenerator) -> Counterpart:
 
 
 class TestSearch:
-    @pytest.mark.parametrize('sources', [0, 3], ids=['without source images', 'with source images'])
     def test_a_head_is_found_in_other_colours(
         self,
-        sources: int,
         example: Counterpart,
         tiny_generator: eg3d_jax.TriPlaneGenerator,
         tiny_clips: tuple[clip_jax.Clip, ...],
         monkeypatch: pytest.MonkeyPatch,
     ):
+        """By colours and structure: what random encoders make of contents leads nowhere."""
         monkeypatch.setattr(counterpart_module, 'STEPS', 25)
+        monkeypatch.setattr(counterpart_module, 'FIRST_POSE', 25)  # random heads tell nothing of the view
         monkeypatch.setattr(counterpart_module, 'w_basis', wide_basis)
         camera = tiny_generator.config.camera
         image = draw_counterpart(tiny_generator, example)[0]
         reference = image[..., ::-1] / jnp.abs(image).max()
-        embeddings = embed_source(tiny_clips, iter(random_images(sources, 2, 16, 16, 3)))
+        embeddings = embed_source(tiny_clips, ())
         steps: list[int] = []
         found = find_counterpart(
             tiny_generator, tiny_clips, (0, 0), embeddings, reference, camera, lambda done: steps.append(done)
@@ -121,6 +124,45 @@ class TestSearch:
             for one in (Counterpart(mean, frontal_cameras(1, camera)), found)
         )
         assert after < before - 0.1  # all random heads are far from it
+
+    def test_content_is_what_source_images_differ_in(self):
+        among = jnp.asarray(RNG.standard_normal((40, 1)), jnp.float32) * jnp.eye(5)[:1]  # along the first axis alone
+        content = content_of(among + jnp.arange(5.0), 5)
+        style = jnp.asarray([0.0, 3.0, -2.0, 1.0, 0.0])
+        for sign in (1.0, -1.0):
+            seen = content.of(content.mean + sign * 0.7 * jnp.eye(5)[0] + style)
+            np.testing.assert_allclose(seen, sign * jnp.eye(5)[0], atol=1e-4)
+        np.testing.assert_allclose(content.of(content.mean + style), 0, atol=1e-2)
+
+    def test_without_source_images_there_is_no_content(self):
+        content = content_of(jnp.zeros((0, 5)), 5)
+        gradient = jax.grad(lambda x: content.of(x).sum())(jnp.ones(5))
+        np.testing.assert_array_equal(content.of(jnp.ones(5)), 0)
+        np.testing.assert_array_equal(gradient, 0)
+
+    def test_the_camera_follows_in_other_colours(
+        self,
+        example: Counterpart,
+        tiny_generator: eg3d_jax.TriPlaneGenerator,
+        tiny_clips: tuple[clip_jax.Clip, ...],
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        monkeypatch.setattr(poses, 'PRIOR', 1e-7)  # a random field is too smooth for more
+        monkeypatch.setattr(counterpart_module, 'NEAR_IDENTITY', 1e-6)
+        camera = tiny_generator.config.camera
+        true = poses.middle(camera) + np.asarray((0.1, -0.06, 0.0, 0.0, 0.0, 0.0))
+        looking = poses.cameras_of(jnp.asarray(true[None], jnp.float32), camera)
+        look = poses.make_look(4)
+        seen = look(tiny_generator, tiny_generator.planes(example.ws), looking)
+        reference = 0.5 * seen[0, ..., ::-1] - 0.2
+        sought = seek(tiny_generator, (), (), (), reference, camera)
+        sought = sought._replace(basis=Basis(example.ws[0, 0], jnp.zeros((1, example.ws.shape[-1]))))
+        known = poses.deviations(camera)
+        known[2:] = 0.0
+        pose, expected = poses.middle(camera), poses.Expected(poses.middle(camera), known)
+        for _ in range(12):
+            pose = refined(sought, jnp.zeros(1), pose, expected, camera)
+        np.testing.assert_allclose(pose, true, atol=0.02)
 
     def test_numbers_that_are_not_finite_end_it(
         self,
