@@ -195,11 +195,11 @@ def seek(
     """What a search compares with; the arguments are those of `find_counterpart`."""
     contents, embedded, tokens = [], [], []
     for encoder, layer, known in zip(encoders, layers, embeddings, strict=True):
-        seen = encode_images(encoder, reference[None], (layer,), True)
+        embedding, seen = _encode(encoder, layer, reference[None])
         content = content_of(known, encoder.config.embed_dim)
         contents.append(content)
-        embedded.append(content.of(seen.embedding[0]))
-        tokens.append(seen.tokens[0])
+        embedded.append(content.of(embedding))
+        tokens.append(seen)
     return Sought(
         generator,
         w_basis(generator, camera),
@@ -278,10 +278,19 @@ def unlikeness(image: Float[Array, '1 S S 3'], sought: Sought, layers: tuple[int
     total = COLOURS * unlike_colours(image, sought.reference)
     parts = zip(sought.encoders, layers, sought.contents, sought.embedded, sought.tokens, strict=True)
     for encoder, layer, content, embedded, tokens in parts:
-        seen = encode_images(encoder, image, (layer,), True)
-        total += STRUCTURE * losses.image_structure_loss(seen.tokens[0], tokens)
-        total += CONTENT * (1 - content.of(seen.embedding[0]) @ embedded)
+        embedding, seen = _encode(encoder, layer, image)
+        total += STRUCTURE * losses.image_structure_loss(seen, tokens)
+        total += CONTENT * (1 - content.of(embedding) @ embedded)
     return total
+
+
+def _encode(
+    encoder: clip_jax.Clip, layer: int, image: Float[Array, '1 S S 3']
+) -> tuple[Float[Array, 'D'], Float[Array, '1 T C']]:
+    """Embedding and tokens."""
+    encoding = encode_images(encoder, image, (layer,), True)
+    assert encoding.embedding is not None
+    return encoding.embedding[0], encoding.tokens[0]
 
 
 def unlike_colours(image: Float[Array, '1 S S 3'], reference: Float[Array, '1 R R 3']) -> Float[Array, '']:

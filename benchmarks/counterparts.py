@@ -76,12 +76,11 @@ def psnr(one: Images, other: Images) -> float:
 
 def view_error(found: Float[np.ndarray, '1 25'], true: Float[np.ndarray, '1 25']) -> tuple[float, float]:
     """By how many degrees of yaw and of pitch two cameras look from different directions."""
-    angles = []
+    views = []
     for camera in (found, true):
-        _, _, z = camera[0, [2, 6, 10]]
-        x, y = camera[0, [2, 6]]
-        angles.append((np.arctan2(x, -z), np.arcsin(np.clip(y, -1, 1))))
-    yaw, pitch = np.abs(np.degrees(np.subtract(*angles)))
+        x, y, z = camera[0, [2, 6, 10]]  # where it looks: the third column of cam2world
+        views.append(np.degrees((np.arctan2(x, -z), np.arcsin(np.clip(y, -1, 1)))))
+    yaw, pitch = np.abs(views[0] - views[1])
     return float(yaw), float(pitch)
 
 

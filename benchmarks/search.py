@@ -73,18 +73,11 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
 # or less of the reference; fewer smudges.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': ({'strokes': 'no'}, {'fine detail': '100.0'}, {'TDL': '8.0'}),
-    'ukiyoe': (  # with the rate and the crop of each written out: the config has those of the best one since
-        {'rate 2': '0.004', 'crop': '0.0', 'fine detail': '30.0'},
-        {'rate 2': '0.008', 'crop': '0.0'},
-        {'rate 2': '0.004', 'crop': '0.0', 'TDL': '4.0'},
-        {'rate 2': '0.004', 'crop': '0.1'},
-        {'rate 2': '0.008', 'crop': '0.0', 'TDL': '4.0'},
-        {'rate 2': '0.008', 'crop': '0.0', 'steps 2': '20 x 8'},
-        {'rate 2': '0.008', 'crop': '0.1'},
-        {'rate 2': '0.008', 'crop': '0.1', 'TDL': '4.0'},
-        {'rate 2': '0.008', 'crop': '0.2'},
+    'ukiyoe': (
         {'pair': '0.0'},
+        {'pair': '1.0'},
         {'pair': '6.0'},
+        {'whitening': '3'},
     ),
     'cartoon': (
         {'whitening': '0'},
