@@ -44,12 +44,8 @@ from eg3d_jax.files import replacing
 STEPS = 50
 RATE = 0.15  # Adam's, in deviations of w; it falls to nothing along half a cosine
 FIRST_POSE, POSE_EVERY = 16, 8  # steps: of the mean head there is no pose to find
-COLOURS, STRUCTURE, CONTENT, PRIOR = (
-    4.0,
-    0.25,
-    1.5,
-    2e-2,
-)  # factors of the parts; the prior: of mean squared coordinates
+COLOURS, STRUCTURE, CONTENT = 4.0, 0.25, 1.5  # factors of the parts
+PRIOR = 2e-2  # and of the mean square of the coordinates
 CROPPED = 0.2  # share of `inversion`'s deviations of roll, shift and zoom: a reference is cropped with care
 NEAR_IDENTITY = 0.1  # variance of colours to which the map of colours weighs the identity
 KNOWN = 3.0  # strength of the whitening whose complement is the content
