@@ -21,8 +21,9 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from adaptation.inversion import poses
 from adaptation.inversion.latents import Basis
-from adaptation.inversion.objective import Seer, Weights, pool, see, token_distance
+from adaptation.inversion.objective import Seer, Weights, see, token_distance
 from adaptation.leaves import matching, named_leaves, with_leaves
+from adaptation.pair import pool
 from eg3d_jax import CameraConfig, TriPlaneGenerator
 from eg3d_jax.config import RGB_CHANNELS
 

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 import clip_jax
 from adaptation.guidance import encode_images
 
-POOLED = 4  # pixels along a side of a block
 SHORTEST_TOKEN = 1e-6
 
 
@@ -44,13 +43,6 @@ def see(
 def token_distance(ours: Float[Array, 'N T C'], theirs: Float[Array, 'N T C']) -> Float[Array, '']:
     """1 - cosine, mean over tokens."""
     return 1.0 - jnp.mean(jnp.sum(_unit(ours) * _unit(theirs), axis=-1))
-
-
-def pool(image: Float[Array, 'N S S 3']) -> Float[Array, 'N s s 3']:
-    """Means over blocks of POOLED x POOLED pixels."""
-    block = min(POOLED, image.shape[1])
-    n, side = image.shape[0], image.shape[1] // block
-    return image.reshape(n, side, block, side, block, 3).mean(axis=(2, 4))  # [N, s, B, s, B, 3] -> [N, s, s, 3]
 
 
 def _unit(x: Array) -> Array:

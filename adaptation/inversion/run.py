@@ -22,10 +22,11 @@ from adaptation.errors import AdaptationError, ConfigError, Interrupted
 from adaptation.inversion import fitting, poses
 from adaptation.inversion.fitting import SPACES, STAGES, Fit, Subject
 from adaptation.inversion.latents import w_basis
-from adaptation.inversion.objective import Seer, pool, see
+from adaptation.inversion.objective import Seer, see
 from adaptation.inversion.reading import ViewReader
 from adaptation.inversion.results import Inversion
 from adaptation.leaves import fingerprint, named_leaves, with_leaves
+from adaptation.pair import pool
 from adaptation.progress import ProgressBar
 from eg3d_jax import CameraConfig, TriPlaneGenerator
 from eg3d_jax.files import replacing
