@@ -1,80 +1,35 @@
 """A run from its config to its adapter, resumable at any step."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
-from adaptation.adapter import WEIGHTS_FILE, save_adapter, settings_hash
+from adaptation.adapter import save_adapter, settings_hash
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig
-from adaptation.counterpart import STEPS as LOOKS
-from adaptation.counterpart import draw_counterpart, find_counterpart, load_counterparts, save_counterparts
-from adaptation.domain_step import DomainConstants, DomainStep, domain_constants, make_domain_step
+from adaptation.constants import measure_constants
+from adaptation.domain_step import DomainConstants, DomainStep, make_domain_step
 from adaptation.domains import domain_leaves, first_leaves
 from adaptation.errors import AdaptationError, ConfigError, Interrupted
-from adaptation.fine_detail import at_size_of_images
-from adaptation.guidance import Guide, domain_guides, embed_source, make_guides
 from adaptation.inputs import Inputs, load_inputs
 from adaptation.leaves import named_leaves, with_leaves
 from adaptation.logs import FIRST_STEP_TIME, STEP_TIME, RunLog, TrainingProgress
-from adaptation.pair import Counterpart
 from adaptation.phases import Phase, phase_at, plan
+from adaptation.plan import Plan, banner
 from adaptation.reach import no_effect, refuse_phases_without_effect
-from adaptation.samples import (
-    LARGEST_TILE,
-    Generate,
-    SampleGrid,
-    make_generate,
-    save_picture,
-    stacked,
-    target_picture,
-    tile,
-)
-from adaptation.step import METRICS, Constants, Leaves, Sampling, Step, TrainState, init_state, make_step, sample_batch
+from adaptation.samples import SampleGrid, make_generate, save_picture, stacked, target_picture
+from adaptation.step import METRICS, Constants, Leaves, Step, TrainState, init_state, make_step
 from adaptation.streams import DOMAINS, SAMPLE_HEADS, SOURCE_SAMPLES, TRAINING
 from adaptation.strokes import refuse_strokes_without_noise, with_first_strokes
 from adaptation.workdir import GENERATOR_SETTINGS, Workdir
 from eg3d_jax.interrupts import StopRequest
-
-ALONE = ''  # in the place of a domain's name, where there is one reference
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is made of, before anything is computed."""
-
-    config: AdaptationConfig
-    inputs: Inputs
-    phases: tuple[Phase, ...]
-    workdir: Workdir
-
-    @property
-    def steps(self) -> int:
-        """Steps of all phases."""
-        return self.phases[-1].end
-
-    @property
-    def sampling(self) -> Sampling:
-        """What it trains on."""
-        config = self.config
-        return Sampling(
-            config.batch_size, config.truncation_psi, config.conditioning, self.inputs.camera, config.encoder_crop
-        )
-
-    @property
-    def adapter(self) -> Path:
-        """The run's result."""
-        return self.workdir.root / WEIGHTS_FILE
 
 
 def run(config: AdaptationConfig, workdir: str | Path, *, quiet: bool = False) -> Path:
@@ -135,40 +90,6 @@ def _resume(this: Plan, parameters: dict[str, Array], stop: StopRequest, quiet: 
     return this.adapter
 
 
-def banner(this: Plan, parameters: dict[str, Array], done: int) -> list[str]:
-    """What is about to happen."""
-    config, inputs = this.config, this.inputs
-    device = jax.devices()[0]
-    visions = [clip.config.vision for clip in inputs.encoders]
-    lines = [
-        f'generator  {config.generator}: {_count(parameters.values())} parameters, '
-        f'{inputs.generator.config.image_resolution} x {inputs.generator.config.image_resolution} pixels',
-        *(
-            f'encoder    patches of {vision.patch_size} in {vision.image_size} pixels, tokens after block {layer}'
-            for vision, layer in zip(visions, inputs.layers, strict=True)
-        ),
-    ]
-    if inputs.reference is not None:
-        lines.append(f'reference  {config.reference.image}, {inputs.reference.shape[0]} pixels square')
-    for name, picture in inputs.references.items():
-        lines.append(f'{name:<9}  {config.references[name].image}, {picture.shape[0]} pixels square')
-    if config.has_text:
-        share = '' if inputs.reference is None else f', a share of {config.text_weight:g} of the direction'
-        lines.append(
-            f'texts      {config.target_text!r} instead of {config.source_text!r}, '
-            f'{len(config.prompt_templates)} templates{share}'
-        )
-    for phase in this.phases:
-        weights = ', '.join(f'{name} {value:g}' for name, value in vars(phase.settings.weights).items() if value)
-        lines.append(
-            f'{phase.name:<9}  {phase.settings.steps} steps train {_count(parameters[name] for name in phase.trained)} '
-            f'parameters ({", ".join(phase.settings.trained)}) at rate {phase.settings.learning_rate:g}; {weights}'
-        )
-    lines.append(f'device     {device.platform} ({device.device_kind}), batches of {config.batch_size}')
-    lines.append(f'workdir    {this.workdir.root}' + (f', resumed after step {done} of {this.steps}' if done else ''))
-    return lines
-
-
 class _Session:
     """The part of a run that one process does."""
 
@@ -200,7 +121,6 @@ class _Session:
             progress.doing('drawing samples' if done else 'drawing the source')
             self._draw(state, log)
             self._stop_before_steps()
-        progress.doing('measuring the source domain')
         constants = self._constants(progress)
         for phase in this.phases:
             if done >= phase.end:
@@ -249,91 +169,11 @@ class _Session:
         return make_domain_step(phase, sampling, domains) if domains else make_step(phase, sampling)
 
     def _constants(self, progress: TrainingProgress) -> Constants | DomainConstants:
-        """The guides; the mean source embedding is the costly part and is left out where no phase asks for it."""
-        this = self._this
-        inputs = this.inputs
-        asked = [phase.settings.weights for phase in this.phases]
-        measured = any(weights.dir or weights.pair for weights in asked)
-        images = _source_images(this, self._generate, self._source_key) if measured else iter(())
-        embeddings = embed_source(inputs.encoders, self._until_stopped(images))
-        if inputs.references:
-            return self._domain_constants(embeddings, progress)
-        reference = None if inputs.reference is None else jnp.asarray(inputs.reference)
-        guides = make_guides(
-            inputs.encoders,
-            inputs.layers,
-            reference,
-            (),
-            inputs.text_directions,
-            this.config.text_weight,
-            this.config.direction_whitening,
-            embeddings,
-        )
-        _refuse_no_direction(guides)
-        compared = self._compared({} if reference is None else {ALONE: reference})
-        found = self._counterparts(compared, embeddings, progress)
-        return Constants(self._source, guides, compared.get(ALONE), found.get(ALONE))
-
-    def _domain_constants(self, embeddings: Sequence[Array], progress: TrainingProgress) -> DomainConstants:
-        config, inputs = self._this.config, self._this.inputs
-        pictures = {name: jnp.asarray(picture) for name, picture in inputs.references.items()}
-        guides = domain_guides(
-            inputs.encoders, inputs.layers, list(pictures.values()), (), config.direction_whitening, embeddings
-        )
-        _refuse_no_direction([guide for group in guides for guide in group])
-        domains = [config.references[name] for name in config.domains]
-        compared = self._compared(pictures)
-        found = self._counterparts(compared, embeddings, progress)
-        return domain_constants(self._source, guides, domains, list(compared.values()), list(found.values()))
-
-    def _compared(self, references: Mapping[str, Array]) -> dict[str, Array]:
-        """The references whose fine detail, palette or pair any phase asks for, at the size they are compared at."""
-        asked = [phase.settings.weights for phase in self._this.phases]
-        if not any(weights.fine or weights.palette or weights.pair for weights in asked):
-            return {}
-        resolution = self._this.inputs.generator.config.image_resolution
-        return dict(zip(references, at_size_of_images(list(references.values()), resolution), strict=True))
-
-    def _counterparts(
-        self, references: Mapping[str, Array], embeddings: Sequence[Array], progress: TrainingProgress
-    ) -> dict[str, Counterpart]:
-        """The source's heads in the references, found once in a run, where any phase asks for the pair."""
-        this = self._this
-        if not any(phase.settings.weights.pair for phase in this.phases):
-            return {}
-        path, inputs = this.workdir.counterparts, this.inputs
-        marks = [array.tobytes() for array in map(np.asarray, (*references.values(), *embeddings))]
-        key = hashlib.sha256(b'|'.join([inputs.hashes['generator'].encode(), *marks])).hexdigest()
-        found = load_counterparts(path, list(references), key)
-        if found is None:
-            found = {}
-            for name, reference in references.items():
-                stepped = partial(self._looked_for, progress, name)
-                found[name] = find_counterpart(
-                    self._source, inputs.encoders, inputs.layers, embeddings, reference, inputs.camera, stepped
-                )
-            save_counterparts(path, found, key)
-        if not this.workdir.pairs.exists():
-            save_picture(this.workdir.pairs, self._pairs(references, found))
-        return found
-
-    def _looked_for(self, progress: TrainingProgress, name: str, done: int) -> None:
-        self._stop_before_steps()
-        progress.doing(f"finding {name or 'the reference'}'s own head ({done} of {LOOKS})")
-
-    def _pairs(self, references: Mapping[str, Array], found: Mapping[str, Counterpart]) -> np.ndarray:
-        """Each reference beside the source's head in it."""
-        side = min(self._source.config.image_resolution, LARGEST_TILE)
-        rows = []
-        for name, reference in references.items():
-            head = draw_counterpart(self._source, found[name])[0]
-            rows.append(np.concatenate([tile(np.asarray(image), side) for image in (reference, head)], axis=1))
-        return stacked(rows)
-
-    def _until_stopped(self, batches: Iterator[Array]) -> Iterator[Array]:
-        for batch in batches:
+        def doing(words: str) -> None:
             self._stop_before_steps()
-            yield batch
+            progress.doing(words)
+
+        return measure_constants(self._this, self._generate, self._source_key, doing)
 
     def _stop_before_steps(self) -> None:
         if self._stop.requested:
@@ -401,21 +241,6 @@ class _Session:
         self._checkpoints.save(state, self._key)
 
 
-def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray) -> Iterator[Array]:
-    """Batches of source images, as many as the config asks for, rounded up to whole batches."""
-    config, z_dim = this.config, this.inputs.generator.config.z_dim
-    for index in range(math.ceil(config.source_samples / config.batch_size)):
-        batch = sample_batch(jax.random.fold_in(key, index), this.sampling, z_dim)
-        yield generate(this.inputs.generator, batch.z, batch.camera, batch.conditioning)
-
-
-def _refuse_no_direction(guides: Iterable[Guide]) -> None:
-    if not all(bool(jnp.isfinite(guide.domain_direction).all()) for guide in guides):
-        raise AdaptationError(
-            'The source images, the reference or the texts have no finite embedding: check the checkpoints.'
-        )
-
-
 def _refuse_nan(values: dict[str, float], phase: Phase, step: int, checkpoints: Checkpoints) -> None:
     """Stops the run at the first number that is not finite, and says which."""
     broken = [name for name, value in values.items() if not math.isfinite(value)]
@@ -440,7 +265,3 @@ def _refuse_no_gradient(values: dict[str, float], phase: Phase) -> None:
     """Stops a phase that would train nothing at all."""
     if values['gradient_norm'] == 0:
         raise ConfigError([no_effect(phase)])
-
-
-def _count(leaves: Iterable[Array]) -> str:
-    return f'{sum(leaf.size for leaf in leaves):,}'

@@ -18,6 +18,7 @@ def get_config() -> config_dict.ConfigDict:
     config.clip_layers = (1,)  # the paper's fourth of twelve blocks is the second of the miniature's five
     config.source_samples = 64
     config.batch_size = 3  # and the pair's head
+    config.direction_whitening = 3.0  # without, the reference's own colours have a part in the direction
     config.encoder_crop = 0.1  # marks on the borders of patches, which are no lines, do not pay
     config.phases.phase1.steps = 60
     config.phases.phase1.render_resolution = 32  # a quarter of the rays: Tri-D learns colours, not lines

@@ -14,7 +14,7 @@ from PIL import Image
 
 import clip_jax
 import eg3d_jax
-from adaptation import AdapterError, ConfigError, load_adapted, train
+from adaptation import AdapterError, ConfigError, counterpart, load_adapted, train
 from adaptation.adapter import load_domains, load_leaves
 from adaptation.config import AdaptationConfig, DomainConfig, LossFactors, read_config
 from adaptation.domain_codes import DomainError, code_of, parse_code
@@ -173,7 +173,8 @@ def test_what_each_domain_has_whole_is_not_shared(domain_values: dict[str, Any],
 def test_a_run_stops_resumes_and_holds_its_domains(
     domain_values: dict[str, Any], tiny_generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    domain_values['phases']['phase2']['weights']['fine'] = 0.5
+    domain_values['phases']['phase2']['weights'] |= {'fine': 0.5, 'pair': 2.0}
+    monkeypatch.setattr(counterpart, 'STEPS', 2)
     config = read_config(domain_values)
     whole = train.run(config, tmp_path / 'whole', quiet=True)
     record = train._Session._record
@@ -194,7 +195,10 @@ def test_a_run_stops_resumes_and_holds_its_domains(
     assert all(np.array_equal(first[name], second[name]) for name in first)  # the same program on the same numbers
 
     lines = [json.loads(line) for line in (tmp_path / 'whole' / 'metrics.jsonl').read_text().splitlines()]
-    assert ['fine' in line for line in lines] == [False, False, True, True]
+    for name in ('fine', 'pair'):
+        assert [name in line for line in lines] == [False, False, True, True]
+    with Image.open(tmp_path / 'whole' / 'pairs.png') as picture:
+        assert picture.size == (2 * 16, 2 * 16 + 4)  # for each domain its reference and its head, 16 pixels; a gap of 4
 
     ink, oil = (load_leaves(tiny_generator, whole, name) for name in NAMES)
     assert any(np.any(ink[name] != oil[name]) for name in ink)

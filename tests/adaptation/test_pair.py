@@ -11,8 +11,8 @@ from PIL import Image
 
 import clip_jax
 import eg3d_jax
+from adaptation import constants, train
 from adaptation import counterpart as counterpart_module
-from adaptation import train
 from adaptation.config import AdaptationConfig
 from adaptation.counterpart import (
     content_of,
@@ -213,14 +213,14 @@ class TestRun:
         with Image.open(tmp_path / 'pairs.png') as picture:
             assert picture.size == (32, 16)
         monkeypatch.undo()
-        monkeypatch.setattr(train, 'find_counterpart', lambda *_: pytest.fail('looked for again'))
+        monkeypatch.setattr(constants, 'find_counterpart', lambda *_: pytest.fail('looked for again'))
         train.run(config, tmp_path, quiet=True)
         assert (tmp_path / 'adapter.safetensors').exists()
 
     def test_without_its_weight_no_head_is_looked_for(
         self, tiny_config: Callable[..., AdaptationConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr(train, 'find_counterpart', lambda *_: pytest.fail('looked for'))
+        monkeypatch.setattr(constants, 'find_counterpart', lambda *_: pytest.fail('looked for'))
         train.run(tiny_config(), tmp_path, quiet=True)
         assert not (tmp_path / 'pairs.png').exists()
 
@@ -228,20 +228,27 @@ class TestRun:
         self, tiny_config: Callable[..., AdaptationConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         config = tiny_config(**WEIGHT)
-        asked: list[bool] = []
-        stopping = train._Session._looked_for
+        asked: list[str] = []
+        measure = train._Session._constants
 
-        def looked_for(self: train._Session, *arguments: object) -> None:
-            self._stop.requested = True
-            asked.append(True)
-            stopping(self, *arguments)
+        def stopped(self: train._Session, progress: train.TrainingProgress) -> train.Constants | train.DomainConstants:
+            doing = progress.doing
 
-        monkeypatch.setattr(train._Session, '_looked_for', looked_for)
+            def heard(words: str) -> None:
+                if words.startswith('finding'):
+                    asked.append(words)
+                    self._stop.requested = True
+                doing(words)
+
+            monkeypatch.setattr(progress, 'doing', heard)
+            return measure(self, progress)
+
+        monkeypatch.setattr(train._Session, '_constants', stopped)
         with pytest.raises(Interrupted, match='there is nothing new to save'):
             train.run(config, tmp_path, quiet=True)
-        assert asked == [True]
+        assert asked == ["finding the reference's own head (1 of 50)"]
         assert not (tmp_path / 'counterparts.safetensors').exists()
-        monkeypatch.setattr(train._Session, '_looked_for', stopping)
+        monkeypatch.setattr(train._Session, '_constants', measure)
         train.run(config, tmp_path, quiet=True)
         assert (tmp_path / 'adapter.safetensors').exists()
 

@@ -23,7 +23,7 @@ from flax import nnx
 from PIL import Image
 
 import eg3d_jax
-from adaptation import load_adapted, train
+from adaptation import constants, load_adapted, train
 from adaptation.checkpoints import Checkpoints
 from adaptation.config import AdaptationConfig, PhaseConfig
 from adaptation.errors import AdaptationError, ConfigError
@@ -262,7 +262,7 @@ def test_ctrl_c_is_heard_while_the_source_domain_is_measured(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     drawn = []
-    real = train._source_images
+    real = constants._source_images
 
     def source_images(*arguments: Any) -> Iterator[Any]:
         for batch in real(*arguments):
@@ -270,7 +270,7 @@ def test_ctrl_c_is_heard_while_the_source_domain_is_measured(
             signal.raise_signal(signal.SIGINT)
             yield batch
 
-    monkeypatch.setattr(train, '_source_images', source_images)
+    monkeypatch.setattr(constants, '_source_images', source_images)
     assert command(tmp_path / 'run') == 130
     assert len(drawn) == 1, 'no batch after the first'
     assert 'Stopped before the next step' in capsys.readouterr().err
