@@ -43,6 +43,7 @@ class LossFactors:
     istr: float = 1.0
     fstr: float = 1.0
     fine: float = 1.0
+    crisp: float = 1.0
     palette: float = 1.0
     pair: float = 1.0
 
@@ -79,6 +80,7 @@ class LossWeights:
     istr: float = 0.5  # image-level source structure maintenance (ISSM)
     fstr: float = 1.0  # feature-level source structure maintenance (FSSM)
     fine: float = 0.0  # fine detail as in the reference, ours; see adaptation.fine_detail
+    crisp: float = 0.0  # and the finest of it by itself, ours
     palette: float = 0.0  # chroma as in the reference, ours; see adaptation.palette
     pair: float = 0.0  # the reference's own head drawn as the reference is, ours; see adaptation.pair
 
@@ -399,7 +401,7 @@ def _check_guidance(config: AdaptationConfig, problems: _Problems) -> None:
         'must be 0 where texts alone guide: it is about the direction to a reference.image',
     )
     for name, phase in config.phases.items():
-        for loss in ('dis', 'fine', 'palette', 'pair'):
+        for loss in ('dis', 'fine', 'crisp', 'palette', 'pair'):
             require(
                 config.has_image or not config.has_text or getattr(phase.weights, loss) == 0,
                 f'phases.{name}.weights.{loss}',

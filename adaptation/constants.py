@@ -98,7 +98,7 @@ def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray, doing: Cal
 def _compared(this: Plan, references: Mapping[str, Array]) -> dict[str, Array]:
     """The references whose fine detail, palette or pair any phase asks for, at the size they are compared at."""
     asked = [phase.settings.weights for phase in this.phases]
-    if not any(weights.fine or weights.palette or weights.pair for weights in asked):
+    if not any(one.fine or one.crisp or one.palette or one.pair for one in asked):
         return {}
     resolution = this.inputs.generator.config.image_resolution
     return dict(zip(references, at_size_of_images(list(references.values()), resolution), strict=True))

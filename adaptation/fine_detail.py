@@ -5,6 +5,9 @@ soft. This loss compares what is too fine for it: what a slight blur takes away,
 distributed over the adapted images and over the reference. It does not mind where a patch lies, so that the reference's
 own face is not asked for, and knows lightness alone, so that its colours are not either.
 
+Most of that detail is two pixels wide and more, and lines may have as much of it as the reference's and yet be soft. So
+the finest of it, what the slightest blur takes away, can be asked for by itself (`crispness_loss`).
+
 Distributions of patches are compared by the sliced Wasserstein distance (arXiv 1710.10196, section 5): along random
 directions, by the sorted values.
 
@@ -19,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 DEVIATION = 2.0  # in pixels, of the blur that takes the fine detail away
+SLIGHTEST = 0.7  # and of the one that takes the finest
 PATCH = 7  # side in pixels
 DIRECTIONS = 32  # drawn anew for each batch; the patch's middle pixel is one more
 STRIDE = 2  # pixels from one patch to the next; the first one's place is drawn
@@ -61,8 +65,21 @@ def fine_detail_loss(
         reference: the picture R in [-1, 1]; see `at_size_of_images`.
         slices: from `draw_slices`.
     """
-    found = _values(resized(images, reference.shape[0]), slices)
-    wanted = jnp.repeat(_values(reference[None], slices), images.shape[0], axis=1)
+    return _difference(images, reference, slices, DEVIATION)
+
+
+def crispness_loss(
+    images: Float[Array, 'N H H 3'], reference: Float[Array, 'S S 3'], slices: Slices
+) -> Float[Array, '']:
+    """The same of the finest detail, which is less than a pixel and a half wide."""
+    return _difference(images, reference, slices, SLIGHTEST)
+
+
+def _difference(
+    images: Float[Array, 'N H H 3'], reference: Float[Array, 'S S 3'], slices: Slices, deviation: float
+) -> Float[Array, '']:
+    found = _values(resized(images, reference.shape[0]), slices, deviation)
+    wanted = jnp.repeat(_values(reference[None], slices, deviation), images.shape[0], axis=1)
     return jnp.mean(jnp.abs(found - wanted))
 
 
@@ -73,19 +90,19 @@ def resized(images: Float[Array, 'N H H 3'], side: int) -> Float[Array, 'N S S 3
     return jnp.clip(jax.image.resize(images, (len(images), side, side, 3), 'lanczos3'), -1, 1)
 
 
-def _values(images: Float[Array, 'N S S 3'], slices: Slices) -> Float[Array, 'P V']:
-    """Fine detail of all patches along each direction, sorted."""
+def _values(images: Float[Array, 'N S S 3'], slices: Slices, deviation: float) -> Float[Array, 'P V']:
+    """What a blur takes from all patches along each direction, sorted."""
     side = images.shape[1] - STRIDE + 1  # that every start leaves
-    cut = jax.lax.dynamic_slice(fine_part(images), (0, *slices.start, 0), (len(images), side, side, 1))
+    cut = jax.lax.dynamic_slice(fine_part(images, deviation), (0, *slices.start, 0), (len(images), side, side, 1))
     values = _convolve(cut, slices.directions, STRIDE)
     return jnp.sort(values.reshape(-1, values.shape[-1]).T, axis=1)
 
 
-def fine_part(images: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
+def fine_part(images: Float[Array, 'N H W 3'], deviation: float = DEVIATION) -> Float[Array, 'N H W 1']:
     """The lightness of images in [-1, 1] less its blur; beyond its border a picture is mirrored."""
     lightness = jnp.sum(images * jnp.asarray(LUMA), axis=-1, keepdims=True)
-    reach = int(4 * DEVIATION + 0.5)
-    weights = jnp.exp(-jnp.square(jnp.arange(-reach, reach + 1)) / (2 * DEVIATION**2))
+    reach = int(4 * deviation + 0.5)
+    weights = jnp.exp(-jnp.square(jnp.arange(-reach, reach + 1)) / (2 * deviation**2))
     weights = weights / weights.sum()
     wide = jnp.pad(lightness, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode='symmetric')
     rows = _convolve(wide, weights[:, None, None, None])

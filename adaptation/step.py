@@ -21,7 +21,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray
 from adaptation import losses
 from adaptation.config import LossWeights
 from adaptation.crops import Crops, crop_images, draw_crops
-from adaptation.fine_detail import Slices, draw_slices, fine_detail_loss
+from adaptation.fine_detail import Slices, crispness_loss, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
 from adaptation.pair import Counterpart, pair_loss
@@ -288,7 +288,7 @@ def make_look(
         crop_key, slice_key = jax.random.split(key)
         crops = draw_crops(crop_key, sampling.batch_size, sampling.crop)
         origins = whole if crops is None else encode(crops)
-        return Look(crops, origins, draw_slices(slice_key) if weights.fine else None)
+        return Look(crops, origins, draw_slices(slice_key) if weights.fine or weights.crisp else None)
 
     return look
 
@@ -319,10 +319,11 @@ def stage_losses(
     values = {name: jnp.zeros(()) for name, weight in vars(weights).items() if weight}
     if weights.fstr:
         values['fstr'] += losses.feature_structure_loss(adapted[FEATURES].feature_image, source[FEATURES].feature_image)
-    if weights.fine:
-        assert reference is not None, 'read_config refuses fine detail without a reference'
-        assert look.slices is not None
-        values['fine'] += fine_detail_loss(adapted[IMAGE], reference, look.slices)
+    for name, loss in (('fine', fine_detail_loss), ('crisp', crispness_loss)):
+        if name in values:
+            assert reference is not None, 'read_config refuses fine detail without a reference'
+            assert look.slices is not None
+            values[name] += loss(adapted[IMAGE], reference, look.slices)
     if weights.palette:
         assert reference is not None, 'read_config refuses a palette without a reference'
         values['palette'] += palette_loss(adapted[IMAGE], reference)

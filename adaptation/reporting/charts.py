@@ -21,6 +21,7 @@ TITLES = {
     'istr': 'Image structure (ISSM)',
     'fstr': 'Feature structure (FSSM)',
     'fine': 'Fine detail',
+    'crisp': 'Crispness',
     'palette': 'Palette',
     'pair': 'Pair',
 }

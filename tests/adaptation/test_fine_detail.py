@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from adaptation import fine_detail
-from adaptation.fine_detail import Slices, at_size_of_images, draw_slices, fine_detail_loss
+from adaptation.fine_detail import Slices, at_size_of_images, crispness_loss, draw_slices, fine_detail_loss
 
 RNG = np.random.default_rng(0)
 SIDE = 24
@@ -22,17 +22,24 @@ def loss(images: np.ndarray, reference: np.ndarray, slices: Slices = SLICES) -> 
     return float(fine_detail_loss(jnp.asarray(images), jnp.asarray(reference), slices))
 
 
+def crispness(images: np.ndarray, reference: np.ndarray) -> float:
+    return float(crispness_loss(jnp.asarray(images), jnp.asarray(reference), SLICES))
+
+
 def blurred(images: np.ndarray, deviation: float) -> np.ndarray:
     return ndimage.gaussian_filter(images, (0, deviation, deviation, 0))
 
 
-def numpy_loss(images: np.ndarray, reference: np.ndarray) -> float:
+LOSSES = {'fine': loss, 'crisp': crispness}
+
+
+def numpy_loss(images: np.ndarray, reference: np.ndarray, deviation: float) -> float:
     directions = np.asarray(SLICES.directions)[:, :, 0]
     row, column = (int(at) for at in SLICES.start)
 
     def values(pictures: np.ndarray) -> np.ndarray:
         lightness = pictures @ np.array([0.299, 0.587, 0.114])
-        fine = lightness - ndimage.gaussian_filter(lightness, (0, 2.0, 2.0), mode='reflect', truncate=4.0)
+        fine = lightness - ndimage.gaussian_filter(lightness, (0, deviation, deviation), mode='reflect', truncate=4.0)
         last = SIDE - 1 - 7  # of the patches that every start has room for, from its start
         return np.array(
             [
@@ -49,7 +56,8 @@ def numpy_loss(images: np.ndarray, reference: np.ndarray) -> float:
 
 def test_is_the_distance_of_sorted_values():
     images, reference = noise(3, SIDE, SIDE, 3), noise(SIDE, SIDE, 3) / 2
-    assert loss(images, reference) == pytest.approx(numpy_loss(images, reference), rel=1e-4)
+    assert loss(images, reference) == pytest.approx(numpy_loss(images, reference, 2.0), rel=1e-4)
+    assert crispness(images, reference) == pytest.approx(numpy_loss(images, reference, 0.7), rel=1e-4)
 
 
 def test_is_zero_for_the_reference_itself_in_any_number():
@@ -66,6 +74,17 @@ def test_minds_softness_and_harshness_but_neither_places_nor_colours_nor_light()
     away = {name: loss(each, reference) for name, each in (('soft', soft), ('harsh', harsh), ('turned', turned))}
     assert away['turned'] < 0.15 * min(away['soft'], away['harsh'])
     assert loss(coloured, reference) < 1e-4
+
+
+def test_crispness_minds_what_is_soft_however_strong_its_lines_are():
+    reference = blurred(noise(1, 64, 64, 3), 0.5)[0]
+    soft = blurred(reference[None], 0.7)
+    strong, weak = (np.std(fine_detail.fine_part(jnp.asarray(each))) for each in (reference[None], soft))
+    as_strong = soft * strong / weak
+    assert loss(as_strong, reference) < 0.5 * loss(soft, reference)
+    ratio = {name: made(as_strong, reference) / made(0 * soft, reference) for name, made in LOSSES.items()}
+    assert ratio['crisp'] > 2 * ratio['fine']
+    assert crispness(np.stack([reference] * 2), reference) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_mixed_batch_is_compared_as_a_whole():

@@ -151,7 +151,7 @@ class TestFinished:
             weights = {'dir': 1.0, 'dis': 2.0, 'istr': 0.5, 'fstr': 3.0}
             assert line['loss'] == pytest.approx(sum(weights[name] * line.get(name, 0) for name in weights), rel=1e-5)
 
-    @pytest.mark.parametrize('ours', ['fine', 'palette', 'pair'])
+    @pytest.mark.parametrize('ours', ['fine', 'crisp', 'palette', 'pair'])
     def test_our_losses_are_logged_and_count_where_they_are_asked_for(
         self, ours: str, command: Command, tmp_path: Path
     ):

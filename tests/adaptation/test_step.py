@@ -17,7 +17,7 @@ from adaptation import step as step_module
 from adaptation.config import AdaptationConfig
 from adaptation.crops import crop_images, draw_crops
 from adaptation.errors import ConfigError
-from adaptation.fine_detail import draw_slices, fine_detail_loss
+from adaptation.fine_detail import crispness_loss, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide, make_guides
 from adaptation.leaves import matching, named_leaves, with_leaves
 from adaptation.pair import Counterpart, pair_loss
@@ -97,6 +97,7 @@ def plain_objective(
         values['istr'] += losses.image_structure_loss(adapted.tokens[0], origin.tokens[0])
     slices = draw_slices(slice_key)
     values['fine'] = fine_detail_loss(images[0], constants.reference, slices)
+    values['crisp'] = crispness_loss(images[0], constants.reference, slices)
     values['palette'] = palette_loss(images[0], constants.reference)
     if constants.counterpart is not None:
         adapted, (ws, camera) = with_leaves(source, leaves), constants.counterpart
@@ -136,6 +137,7 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         ({'encoder_crop': 0.3}, 1),
         ({'phases__phase1__weights__fine': 3.0}, 0),
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'fine': 2.0}}, 1),
+        ({'phases__phase1__weights__crisp': 3.0}, 0),
         ({'phases__phase1__weights__palette': 3.0}, 0),
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'palette': 2.0}}, 1),
         ({'phases__phase1__weights__pair': 3.0}, 0),
@@ -149,6 +151,7 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         'crops',
         'fine detail too',
         'fine detail alone',
+        'crispness too',
         'palette too',
         'palette alone',
         'pair too',
