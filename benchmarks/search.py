@@ -50,7 +50,7 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     'ISSM': {str(w): {f'phases.{phase}.weights.istr': w for phase in PHASES} for w in (0.12, 0.25, 0.5, 1.0, 2.0)},
     'FSSM': {str(w): {'phases.phase1.weights.fstr': w} for w in (0.25, 1.0, 4.0)},
     'fine detail': {str(w): {'phases.phase2.weights.fine': w} for w in (0.0, 3.0, 10.0, 30.0, 100.0)},
-    'crispness': {str(w): {'phases.phase2.weights.crisp': w} for w in (0.0, 3.0, 10.0, 30.0)},
+    'crispness': {str(w): {'phases.phase2.weights.crisp': w} for w in (0.0, 10.0, 30.0, 100.0)},
     'palette': {
         f'{first:g}, {second:g}': {'phases.phase1.weights.palette': first, 'phases.phase2.weights.palette': second}
         for first, second in ((0.0, 0.0), (30.0, 30.0), (150.0, 30.0), (150.0, 150.0), (150.0, 300.0))
@@ -80,7 +80,6 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         {'pair': '1.0'},
         {'TDL': '4.0'},
         {'TDL': '8.0', 'whitening': '3'},
-        {'TDL': '4.0', 'whitening': '3'},
     ),
     'ukiyoe': (
         {'pair': '6.0'},
@@ -93,6 +92,7 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         {'ISSM': '0.25'},
         {'ISSM': '0.12'},
         {'TDL': '1.0', 'ISSM': '0.25'},
+        {'TDL': '1.0', 'ISSM': '0.25', 'crispness': '30.0'},
     ),
     'cartoon': ({'whitening': '0'}, {'pair': '1.0'}, {'pair': '3.0'}, {'fine detail': '10.0'}),
 }
