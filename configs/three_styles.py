@@ -46,5 +46,5 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.strokes = True
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02
-        phase.weights.dis = 1.0  # times a domain's factor: as in the configs of the single styles
+        phase.weights.dis = 1.0  # times a domain's factor
     return config
