@@ -41,8 +41,8 @@ def measure_constants(
 
     Args:
         this: the run; its counterparts are kept in its working directory.
-        generate: draws the source images,
-        key: whose latents and cameras follow from it.
+        generate: draws the source images.
+        key: their latents and cameras follow from it.
         doing: called often on the way, with what is being done; what it raises ends the work.
 
     Raises:
@@ -96,7 +96,7 @@ def _source_images(this: Plan, generate: Generate, key: PRNGKeyArray, doing: Cal
 
 
 def _compared(this: Plan, references: Mapping[str, Array]) -> dict[str, Array]:
-    """The references whose fine detail, palette or pair any phase asks for, at the size they are compared at."""
+    """The references whose detail, palette or pair any phase asks for, at the size they are compared at."""
     asked = [phase.settings.weights for phase in this.phases]
     if not any(one.fine or one.crisp or one.palette or one.pair for one in asked):
         return {}

@@ -93,7 +93,7 @@ class Look(NamedTuple):
 
     crops: what the encoders see of each image; None: all of it.
     origins: what each guide makes of that of the source's images; nothing where images are not made.
-    slices: what fine detail is compared along; None where it is not asked for.
+    slices: what fine detail and crispness are compared along; None where neither is asked for.
     """
 
     crops: Crops | None

@@ -70,6 +70,9 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+# What the print's proposals change: written out, since its config has had the best of them since.
+PRINT: Settings = {'TDL': '0.5', 'ISSM': '0.5', 'crispness': '0.0'}
+
 # Changes of the best trial: what hatching is worth; more or less of the reference, and of its own head; cleaner
 # directions; crisper outlines; fewer smudges.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
@@ -82,17 +85,17 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         {'TDL': '8.0', 'whitening': '3'},
     ),
     'ukiyoe': (
-        {'pair': '6.0'},
-        {'whitening': '10'},
-        {'TDL': '1.0'},
-        {'whitening': '0'},
-        {'pair': '0.0'},
-        {'pair': '1.0'},
-        {'fine detail': '30.0'},
-        {'ISSM': '0.25'},
-        {'ISSM': '0.12'},
-        {'TDL': '1.0', 'ISSM': '0.25'},
-        {'TDL': '1.0', 'ISSM': '0.25', 'crispness': '30.0'},
+        PRINT | {'pair': '6.0'},
+        PRINT | {'whitening': '10'},
+        PRINT | {'TDL': '1.0'},
+        PRINT | {'whitening': '0'},
+        PRINT | {'pair': '0.0'},
+        PRINT | {'pair': '1.0'},
+        PRINT | {'fine detail': '30.0'},
+        PRINT | {'ISSM': '0.25'},
+        PRINT | {'ISSM': '0.12'},
+        PRINT | {'TDL': '1.0', 'ISSM': '0.25'},
+        PRINT | {'TDL': '1.0', 'ISSM': '0.25', 'crispness': '30.0'},
     ),
     'cartoon': ({'whitening': '0'}, {'pair': '1.0'}, {'pair': '3.0'}, {'fine detail': '10.0'}),
 }
