@@ -41,6 +41,7 @@ def style_table(records: Sequence[Record], rows: Iterable[Row]) -> str:
 
 def write_records(output: Path, text: str, records: Any) -> None:
     """Writes the text to `output` and the records (of JSON types) beside it, and prints the text."""
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)
     output.with_suffix('.json').write_text(json.dumps(records, indent=2) + '\n')
     print(text)

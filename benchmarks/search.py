@@ -1,6 +1,6 @@
 """The search behind the hyperparameters that `configs/` ship: on the miniature's validation heads and references.
 
-    python -m benchmarks.search [--styles sketch ukiyoe cartoon] [--trials=4] [--output=docs/search.md]
+    python -m benchmarks.search [--styles sketch ukiyoe cartoon] [--trials=4] [--output=docs]
 
 For each style a local search: the first trial is the config that ships when the search begins, every further one
 redraws a few settings of the best trial so far. A trial adapts to the validation references and counts their mean
@@ -9,6 +9,7 @@ whose heads and references are other ones): the judge sees lines and hardly mind
 whose samples are less diverse than LEAST_DIVERSITY of the truth are no candidates, nor are those that cost more than
 LARGEST_COST: the quality record's 18 runs are to take minutes. Then PROPOSED, what the eye asks for, is tried. Trials
 whose distance is NEAR the best one are measured on all validation references, and the best of those is the outcome.
+Each style's trials are written to a file of its own, search_STYLE.md, and their numbers to a JSON beside it.
 Everything follows from the seed; trials that are done are found in the working directory, with their settings, and not
 done again.
 """
@@ -70,19 +71,24 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# What the print's proposals change: written out, since its config has had the best of them since.
+# What the proposals change: written out, since the configs have had the best of them since.
+SKETCH: Settings = {'TDL': '16.0', 'whitening': '0', 'crispness': '0.0'}
 PRINT: Settings = {'TDL': '0.5', 'ISSM': '0.5', 'crispness': '0.0'}
+CARTOON: Settings = {'whitening': '3', 'pair': '0.0', 'fine detail': '3.0', 'crispness': '0.0'}
 
 # Changes of the best trial: what hatching is worth; more or less of the reference, and of its own head; cleaner
 # directions; crisper outlines; fewer smudges.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': (
-        {'strokes': 'no'},
-        {'TDL': '8.0'},
-        {'whitening': '3'},
-        {'pair': '1.0'},
-        {'TDL': '4.0'},
-        {'TDL': '8.0', 'whitening': '3'},
+        SKETCH | {'strokes': 'no'},
+        SKETCH | {'TDL': '8.0'},
+        SKETCH | {'whitening': '3'},
+        SKETCH | {'pair': '1.0'},
+        SKETCH | {'TDL': '4.0'},
+        SKETCH | {'TDL': '8.0', 'whitening': '3'},
+        SKETCH | {'TDL': '4.0', 'whitening': '3'},
+        SKETCH | {'TDL': '8.0', 'whitening': '3', 'crispness': '10.0'},
+        SKETCH | {'TDL': '8.0', 'whitening': '3', 'crispness': '30.0'},
     ),
     'ukiyoe': (
         PRINT | {'pair': '6.0'},
@@ -97,7 +103,15 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         PRINT | {'TDL': '1.0', 'ISSM': '0.25'},
         PRINT | {'TDL': '1.0', 'ISSM': '0.25', 'crispness': '30.0'},
     ),
-    'cartoon': ({'whitening': '0'}, {'pair': '1.0'}, {'pair': '3.0'}, {'fine detail': '10.0'}),
+    'cartoon': (
+        CARTOON | {'crispness': '10.0'},
+        CARTOON | {'crispness': '30.0'},
+        CARTOON | {'pair': '1.0'},
+        CARTOON | {'pair': '3.0'},
+        CARTOON | {'fine detail': '10.0'},
+        CARTOON | {'whitening': '0'},
+        CARTOON | {'pair': '3.0', 'crispness': '30.0'},
+    ),
 }
 
 
@@ -179,8 +193,8 @@ def attempt(
     }
 
 
-def search(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """All trials, the styles in turns."""
+def search(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """All trials of each style, the styles in turns."""
     trials: dict[str, list[dict[str, Any]]] = {style: [] for style in options.styles}
     random = {style: np.random.default_rng([options.seed, STYLES.index(style)]) for style in options.styles}
     for number in range(options.trials):
@@ -196,7 +210,7 @@ def search(options: argparse.Namespace) -> list[dict[str, Any]]:
             done.append(attempt(style, number, _kept(options.workdir, style, number, best | change), options))
             print(line(done[-1]), flush=True)
         trials[style] = decide(done, options)
-    return [trial for done in trials.values() for trial in done]
+    return trials
 
 
 def decide(trials: Sequence[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -219,12 +233,9 @@ def outcome(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def ships(trials: Sequence[Mapping[str, Any]]) -> str:
-    """Which trial of each style its config is, in words."""
-    words = []
-    for style in dict.fromkeys(trial['style'] for trial in trials):
-        alike = [trial for trial in trials if trial['style'] == style and trial['settings'] == shipped(style)]
-        words.append(f'{style}: trial {alike[-1]["trial"]}' if alike else f'{style}: none of these')
-    return ', '.join(words)
+    """Which of a style's trials its config is, in words."""
+    alike = [trial for trial in trials if trial['settings'] == shipped(trial['style'])]
+    return f'trial {alike[-1]["trial"]}' if alike else 'none of these'
 
 
 def _kept(workdir: Path, style: str, number: int, point: Settings) -> Settings:
@@ -245,39 +256,41 @@ def line(trial: Mapping[str, Any]) -> str:
 
 
 def table(trials: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a row for each trial, each style's best one in bold."""
+    """Markdown: a row for each trial of a style, the best one in bold."""
     heading = ['Style', 'Trial', *SPACE, 'References', 'Fréchet', 'Colour error', 'Diversity', 'Attributes', 'Seconds']
     lines = ['| ' + ' | '.join(heading) + ' |', '|' + ' --- |' * len(heading)]
-    for style in dict.fromkeys(trial['style'] for trial in trials):
-        mine = [trial for trial in trials if trial['style'] == style]
-        best = outcome(mine)
-        for trial in mine:
-            row = line(trial)
-            cells = [f' **{cell.strip()}** ' for cell in row.strip('|').split('|')]
-            lines.append('|' + '|'.join(cells) + '|' if trial is best else row)
+    best = outcome(trials)
+    for trial in trials:
+        row = line(trial)
+        cells = [f' **{cell.strip()}** ' for cell in row.strip('|').split('|')]
+        lines.append('|' + '|'.join(cells) + '|' if trial is best else row)
     return '\n'.join(lines)
+
+
+def write(style: str, trials: Sequence[Mapping[str, Any]], directory: Path, command: str, samples: int) -> None:
+    """Writes what a style's search found: a table, and a JSON of all numbers."""
+    minutes = sum(trial['seconds'] * trial['references'] for trial in trials) / 60
+    text = (
+        f'# The search for the shipped settings: {style}\n\nWritten by `{command}` ({machine()}; {minutes:.0f} minutes '
+        f'of adapting in all): each trial adapts to one validation reference, or to both, and draws {samples} samples '
+        f'of validation heads; what is searched and what is minimised, `benchmarks/search.py` says. The outcome is in '
+        f'bold. One seed: differences of a few percent are noise. The config ships {ships(trials)}.\n\n'
+        f'{table(trials)}\n'
+    )
+    write_records(directory / f'search_{style}.md', text, trials)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.search', description=(__doc__ or '').split('\n')[0])
-    parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'search.md', help='Markdown file')
+    parser.add_argument('--output', type=Path, default=ROOT / 'docs', help='folder')
     parser.add_argument('--workdir', type=Path, default=Path('runs/search'))
     parser.add_argument('--styles', nargs='+', choices=STYLES, default=STYLES)
     parser.add_argument('--trials', type=int, default=4, help='for each style')
     parser.add_argument('--samples', type=int, default=128, help='a multiple of 64')
     parser.add_argument('--seed', type=int, default=0)
     options = parser.parse_args(arguments)
-    trials = search(options)
-    minutes = sum(trial['seconds'] * trial['references'] for trial in trials) / 60
-    command = command_line('benchmarks.search', arguments)
-    text = (
-        f'# The search for the shipped settings\n\nWritten by `{command}` ({machine()}; {minutes:.0f} minutes of '
-        f'adapting in all): each trial adapts to one validation reference, or to both, and draws '
-        f'{options.samples} samples of validation heads; what is searched and what is minimised, '
-        f'`benchmarks/search.py` says. The outcome of a style is in bold. One seed: differences of a few percent '
-        f'are noise. The configs ship {ships(trials)}.\n\n{table(trials)}\n'
-    )
-    write_records(options.output, text, trials)
+    for style, trials in search(options).items():
+        write(style, trials, options.output, command_line('benchmarks.search', arguments), options.samples)
     return 0
 
 

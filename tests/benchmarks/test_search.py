@@ -23,6 +23,7 @@ from benchmarks.search import (
     shipped,
     table,
 )
+from eg3d_jax.files import read_json
 
 
 @pytest.mark.parametrize('style', STYLES)
@@ -108,3 +109,29 @@ def test_what_one_reference_does_not_tell_apart_is_measured_on_all(monkeypatch: 
     decided = search.decide(trials, argparse.Namespace())
     assert [one['references'] for one in decided] == [2, 2, 1]
     assert outcome(decided)['trial'] == 1
+
+
+def test_each_style_gets_a_file_of_its_own_that_says_which_trial_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def attempt(style: str, number: int, point: Any, options: Any, references: int = 1) -> dict[str, Any]:
+        return {**trial(number, 50.0 - number, 0.8), 'style': style, 'settings': point, 'references': references}
+
+    monkeypatch.setattr(search, 'attempt', attempt)
+    monkeypatch.setattr(search, 'PROPOSED', {'sketch': ({'TDL': '0.0'}, {'TDL': '0.12'})})
+    output = tmp_path / 'docs'
+    assert (
+        search.main([f'--workdir={tmp_path}', f'--output={output}', '--styles', 'sketch', 'cartoon', '--trials=1']) == 0
+    )
+    assert sorted(path.name for path in output.iterdir()) == [
+        'search_cartoon.json',
+        'search_cartoon.md',
+        'search_sketch.json',
+        'search_sketch.md',
+    ]
+    text = (output / 'search_sketch.md').read_text()
+    assert 'The config ships trial 0.' in text
+    rows = text.splitlines()[-3:]
+    assert [row.split('|')[2].strip(' *') for row in rows] == ['0', '1', '2']
+    assert ['**' in row for row in rows] == [False, False, True]
+    assert 'cartoon' not in text.replace('--styles sketch cartoon', '')
+    assert len(read_json(output / 'search_sketch.json')) == 3
+    assert len(read_json(output / 'search_cartoon.json')) == 1
