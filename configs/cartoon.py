@@ -29,4 +29,5 @@ def get_config() -> config_dict.ConfigDict:
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 0.12  # with more of it, the reference's own skin and background colour every head
+        phase.weights.pair = 1.0  # fewer rings around heads, and no darker faces
     return config
