@@ -6,6 +6,8 @@ much of a picture is dark depends on whose hair and clothes it shows. It is mean
 charcoal, sepia, an engraving); where every picture has colours of its own, it would ask for the reference's.
 
 Distributions are compared by the sliced Wasserstein distance, as in `fine_detail`, in the plane of the two chroma axes.
+Its differences count more than in proportion: few pixels with a strong tint, such as those of a red shirt, have next to
+no say in their plain mean.
 
 N batch, H side of an image, S of a reference, P directions, V positions; B any shape.
 """
@@ -18,18 +20,20 @@ from jaxtyping import Array, Float
 from adaptation.fine_detail import LUMA
 
 DIRECTIONS = 8  # over half a turn: opposite ones say the same
+STRONG = 10.0  # of a difference's square beside the difference: from 0.1 on, it is the larger part
 LARGEST = 64  # side in pixels to which pictures are made small: lines are `fine_detail`'s
 
 
 def palette_loss(images: Float[Array, 'N H H 3'], reference: Float[Array, 'S S 3']) -> Float[Array, '']:
-    """The mean difference of sorted values: 0 where the chroma of each image is distributed as the reference's is.
+    """The mean of |d| + 10 d^2 of the differences d of sorted values: 0 where each image's chroma is the reference's.
 
     Args:
         images: the adapted generator's, in [-1, 1].
         reference: the picture R in [-1, 1].
     """
     side = min(LARGEST, images.shape[1], reference.shape[0])
-    return jnp.mean(jnp.abs(_values(images, side) - _values(reference[None], side)))
+    difference = jnp.abs(_values(images, side) - _values(reference[None], side))
+    return jnp.mean(difference + STRONG * jnp.square(difference))
 
 
 def chroma(images: Float[Array, '*B 3']) -> Float[Array, '*B 2']:

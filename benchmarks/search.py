@@ -72,7 +72,7 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 # What the proposals change: written out, since the configs have had the best of them since.
-SKETCH: Settings = {'TDL': '16.0', 'whitening': '0', 'crispness': '0.0'}
+SKETCH: Settings = {'TDL': '4.0', 'whitening': '0', 'pair': '0.0', 'crispness': '0.0', 'strokes': 'yes'}
 PRINT: Settings = {'TDL': '0.5', 'ISSM': '0.5', 'crispness': '0.0'}
 CARTOON: Settings = {'whitening': '3', 'pair': '0.0', 'fine detail': '3.0', 'crispness': '0.0'}
 
@@ -81,14 +81,12 @@ CARTOON: Settings = {'whitening': '3', 'pair': '0.0', 'fine detail': '3.0', 'cri
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': (
         SKETCH | {'strokes': 'no'},
+        SKETCH | {'TDL': '2.0'},
         SKETCH | {'TDL': '8.0'},
+        SKETCH | {'TDL': '16.0'},
         SKETCH | {'whitening': '3'},
         SKETCH | {'pair': '1.0'},
-        SKETCH | {'TDL': '4.0'},
-        SKETCH | {'TDL': '8.0', 'whitening': '3'},
-        SKETCH | {'TDL': '4.0', 'whitening': '3'},
-        SKETCH | {'TDL': '8.0', 'whitening': '3', 'crispness': '10.0'},
-        SKETCH | {'TDL': '8.0', 'whitening': '3', 'crispness': '30.0'},
+        SKETCH | {'crispness': '30.0'},
     ),
     'ukiyoe': (
         PRINT | {'pair': '6.0'},

@@ -34,7 +34,8 @@ def test_is_the_distance_of_sorted_chroma():
         for image in images
         for angle in np.radians([0, 22.5, 45, 67.5, 90, 112.5, 135, 157.5])
     ]
-    assert loss(images, reference) == pytest.approx(np.mean(differences), rel=1e-4)
+    expected = np.mean(differences) + 10 * np.mean(np.square(differences))
+    assert loss(images, reference) == pytest.approx(expected, rel=1e-4)
 
 
 def test_knows_neither_places_nor_light_and_dark():
@@ -50,6 +51,14 @@ def test_minds_a_tint_and_each_image_by_itself():
     assert loss(blue[None], reference) > 0.02
     both = loss(np.stack([blue, yellow]), reference)  # though their mean is the paper's
     assert both == pytest.approx((loss(blue[None], reference) + loss(yellow[None], reference)) / 2, rel=1e-4)
+
+
+def test_minds_few_pixels_with_a_strong_tint_more_than_many_with_a_faint_one():
+    reference = np.zeros((SIDE, SIDE, 3), np.float32)
+    faint, strong = reference.copy(), reference.copy()
+    faint[:] += BLUER
+    strong[: SIDE // 4] += 4 * BLUER  # the same on average
+    assert loss(strong[None], reference) > 1.5 * loss(faint[None], reference)
 
 
 def test_its_gradient_takes_a_tint_away_and_leaves_light_and_dark():
