@@ -2,10 +2,10 @@
 # # The method, loss by loss
 #
 # 3D-Adapter ([arXiv 2410.08824](https://arxiv.org/abs/2410.08824)) gives a pretrained 3D generator the style of **one**
-# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows; two more, which
-# are ours, make lines crisp and take tints away, and strokes, ours too, are what hatching is drawn from. Here each is
-# computed by the functions that train, on heads of the miniature, and drawn. $I_s$ is an image of the source generator,
-# $I_t$ that of the adapted one for the same latent and camera.
+# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows. Four more, which
+# are ours, make lines dark, make them crisp, take tints away, and show what the style makes of one head; strokes, ours
+# too, are what hatching is drawn from. Here each is computed by the functions that train, on heads of the miniature, and
+# drawn. $I_s$ is an image of the source generator, $I_t$ that of the adapted one for the same latent and camera.
 
 # %% tags=["parameters"]
 # @title Settings
@@ -71,7 +71,7 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 import adaptation
-from adaptation import fine_detail, losses, palette
+from adaptation import counterpart, fine_detail, losses, pair, palette
 from adaptation.guidance import make_guides
 from adaptation.inputs import find_file, load_inputs
 from adaptation.leaves import matching, named_leaves, with_leaves
@@ -367,36 +367,43 @@ value = losses.feature_structure_loss(second, first)
 structure_picture(positions(first), positions(second), first[..., :3], second[..., :3], value)
 
 # %% [markdown]
-# ## 8. Fine detail (ours)
+# ## 8. Fine detail, and the finest of it (ours)
 # The encoders see small pictures in large patches: crisp or soft, a line is much the same to them, and what they guide is
 # soft. A fifth loss compares what they miss. Fine detail is lightness less its blur, and patches of $7 \times 7$ pixels of
 # it are to be distributed over a batch of heads as they are over the reference, wherever they lie. Along random
 # directions, values are sorted and compared one by one: the sliced Wasserstein distance. The paper does not have it; a
-# config asks for it by `weights.fine`. Below each picture, what the loss sees of it.
+# config asks for it by `weights.fine`. Most of that detail is two pixels wide and more, so that lines may have enough of
+# it and be soft: a sixth loss, `weights.crisp`, compares what a blur of less than a pixel takes away. Below each picture,
+# what the two losses see of it, the finest detail twice as strong as it is.
 
 # %%
 (detailed,) = fine_detail.at_size_of_images([jnp.asarray(reference)], source.config.image_resolution)
 slices = fine_detail.draw_slices(jax.random.key(3))
-values = [fine_detail.fine_detail_loss(of, detailed, slices) for of in (images, adapted_images)]
+values = [
+    [loss(of, detailed, slices) for loss in (fine_detail.fine_detail_loss, fine_detail.crispness_loss)]
+    for of in (images, adapted_images)
+]
 shown = min(HEADS, 2)
 pictures = [detailed, *images[:shown], *adapted_images[:shown]]
-made, axes = figure(2, len(pictures))
+made, axes = figure(3, len(pictures))
 for column, picture in zip(axes.T, pictures, strict=True):
     column[0].imshow(visible(picture))
-    column[1].imshow(fine_detail.fine_part(picture[None])[0, ..., 0], cmap='gray', vmin=-0.6, vmax=0.6)
-for column, title in zip(
-    (0, 1, 1 + shown), ('R', f'source: {values[0]:.3f}', f'adapted: {values[1]:.3f}'), strict=True
-):
-    axes[0, column].set_title(title, fontsize=9)
+    for axis, blur, most in zip(column[1:], (fine_detail.DEVIATION, fine_detail.SLIGHTEST), (0.6, 0.3), strict=True):
+        axis.imshow(fine_detail.fine_part(picture[None], blur)[0, ..., 0], cmap='gray', vmin=-most, vmax=most)
+for first, name, found in zip((1, 1 + shown), ('source', 'adapted'), values, strict=True):
+    axes[0, first].set_title(name, fontsize=9)
+    for axis, loss, value in zip(axes[1:, first], ('fine', 'crisp'), found, strict=True):
+        axis.set_title(f'{loss}: {value:.3f}', fontsize=9)
+axes[0, 0].set_title('R', fontsize=9)
 show(made)
 
 # %% [markdown]
 # ## 9. Palette (ours)
-# Nor do the encoders mind a faint tint: adapted heads keep a breath of their own skin, hair and wall. The last loss
+# Nor do the encoders mind a faint tint: adapted heads keep a breath of their own skin, hair and wall. The next loss
 # compares chroma, which is what a colour has beside its lightness ($C_b$ and $C_r$, as in JPEG; greys lie in the middle).
-# In each image by itself it is to be distributed as in the reference, wherever it lies. That suits styles of one palette,
-# such as a pencil's; elsewhere it would ask for the reference's own colours. A config asks for it by `weights.palette`.
-# Each dot is a pixel.
+# In each image by itself it is to be distributed as in the reference, wherever it lies; strong tints count more than in
+# proportion. That suits styles of one palette, such as a pencil's; elsewhere it would ask for the reference's own colours.
+# A config asks for it by `weights.palette`. Each dot is a pixel.
 
 # %%
 values = [palette.palette_loss(of, detailed) for of in (images, adapted_images)]
@@ -411,7 +418,27 @@ for axis, title, picture in zip(axes[0], headings, (detailed, images[0], adapted
 show(made)
 
 # %% [markdown]
-# ## 10. Strokes (ours)
+# ## 10. The pair (ours)
+# No loss so far shows what the style makes of a head. But the source generator knows heads, and one of them is the
+# reference's: its latent and camera are looked for before training, by what the embedding says of the picture apart from
+# its style, by what is unlike what in it (as in ISSM), and by colours, up to an affine map of them. This one head the
+# adapted generator is then to draw as the reference is drawn: the loss is the mean absolute difference of pixels, and of
+# blocks of them. A config asks for it by `weights.pair`; the skin and the wall of the head that is found are guesses.
+
+# %%
+clouds = [jnp.concatenate([encode(guide, batch)[0] for batch in samples]) for guide in guides]
+own = counterpart.find_counterpart(source, inputs.encoders, inputs.layers, clouds, detailed, inputs.camera)
+drawn = [counterpart.draw_counterpart(generator, own) for generator in (source, adapted)]
+made, axes = figure(1, 3)
+axes[0, 0].imshow(visible(detailed))
+axes[0, 0].set_title('R', fontsize=9)
+for axis, title, picture in zip(axes[0, 1:], ('its head', 'adapted'), drawn, strict=True):
+    axis.imshow(visible(picture[0]))
+    axis.set_title(f'{title}: {pair.pair_loss(picture, detailed):.3f}', fontsize=9)
+show(made)
+
+# %% [markdown]
+# ## 11. Strokes (ours)
 # What G2 is given, a smooth feature image, holds nothing that hatching could be drawn from. StyleGAN2's layers add a noise
 # for such things, which EG3D leaves off: it is fixed to the picture, and heads would turn under it as under a dirty pane.
 # Here it is fixed in space: looked up at the point that a pixel sees (above), drawn out to strokes, the stronger the
@@ -445,7 +472,7 @@ for column, noise, *pictures in zip(axes.T, strokes, without, drawn, strict=True
 show(made)
 
 # %% [markdown]
-# ## 11. What happens without each
+# ## 12. What happens without each
 # Short runs from the same seed, each with the weight of one loss taken away. The table holds each loss (summed over
 # the encoders) on the heads above. The losses share a generator, so that one may fall or rise with another: runs this
 # short show tendencies, and few steps show hardly any.
@@ -495,7 +522,7 @@ for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
 show(made)
 
 # %% [markdown]
-# ## 12. The two phases
+# ## 13. The two phases
 # First Tri-D is trained on the paper's four losses and the palette (colours, in 3D), then G2 on all but FSSM, and on fine
 # detail (lines and texture, in the image). Since nothing else changes, the result of the first phase is the source with
 # the adapted Tri-D alone.
@@ -513,7 +540,7 @@ for row, generator, title in zip(
 show(made)
 
 # %% [markdown]
-# ## 13. The same head from every side
+# ## 14. The same head from every side
 # One head, turned. Below, how consistent the views are: pixels of one view are carried over to a view 0.3 rad further
 # round through the rendered depth, and their colours compared (mean absolute difference of colours in [0, 1]; the
 # source is the yardstick).
