@@ -30,6 +30,6 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.strokes = True  # hatching, which G2 cannot draw out of a smooth feature image
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
-        phase.weights.dis = 4.0  # with more, heads differ less, and hair is drawn as pale as the reference's
+        phase.weights.dis = 4.0  # with less, paper is grey where a head's own wall is dark
         phase.weights.istr = 0.25
     return config
