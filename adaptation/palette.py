@@ -25,7 +25,7 @@ LARGEST = 64  # side in pixels to which pictures are made small: lines are `fine
 
 
 def palette_loss(images: Float[Array, 'N H H 3'], reference: Float[Array, 'S S 3']) -> Float[Array, '']:
-    """The mean of |d| + 10 d^2 of the differences d of sorted values: 0 where each image's chroma is the reference's.
+    """The mean of |d| + 10 d^2, d being differences of sorted values; 0: each image's chroma is spread as R's is.
 
     Args:
         images: the adapted generator's, in [-1, 1].
