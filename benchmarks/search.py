@@ -72,12 +72,20 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 # What the proposals change: written out, since the configs have had the best of them since.
-SKETCH: Settings = {'TDL': '4.0', 'whitening': '0', 'pair': '0.0', 'crispness': '0.0', 'strokes': 'yes'}
+SKETCH: Settings = {
+    'TDL': '4.0',
+    'palette': '150, 300',
+    'pair': '0.0',
+    'whitening': '0',
+    'crispness': '0.0',
+    'strokes': 'yes',
+}
+SKETCH_WITH_PAIR: Settings = SKETCH | {'pair': '3.0', 'whitening': '3'}
 PRINT: Settings = {'TDL': '0.5', 'ISSM': '0.5', 'crispness': '0.0'}
 CARTOON: Settings = {'whitening': '3', 'pair': '0.0', 'fine detail': '3.0', 'crispness': '0.0'}
 
 # Changes of the best trial: what hatching is worth; more or less of the reference, and of its own head; cleaner
-# directions; crisper outlines; fewer smudges.
+# directions; crisper outlines; fewer smudges; less of the palette.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': (
         SKETCH | {'strokes': 'no'},
@@ -87,6 +95,20 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         SKETCH | {'whitening': '3'},
         SKETCH | {'pair': '1.0'},
         SKETCH | {'crispness': '30.0'},
+        SKETCH | {'pair': '1.0', 'palette': '30, 30'},
+        SKETCH_WITH_PAIR | {'pair': '1.0'},
+        SKETCH_WITH_PAIR | {'whitening': '0'},
+        SKETCH_WITH_PAIR,
+        SKETCH_WITH_PAIR | {'pair': '6.0', 'whitening': '0'},
+        SKETCH_WITH_PAIR | {'pair': '6.0'},
+        SKETCH_WITH_PAIR | {'FSSM': '0.25'},
+        SKETCH_WITH_PAIR | {'palette': '150, 150'},
+        SKETCH_WITH_PAIR | {'whitening': '10'},
+        SKETCH_WITH_PAIR | {'TDL': '2.0'},
+        SKETCH_WITH_PAIR | {'palette': '150, 30'},
+        SKETCH_WITH_PAIR | {'palette': '150, 150', 'TDL': '2.0'},
+        SKETCH_WITH_PAIR | {'palette': '150, 150', 'pair': '1.0'},
+        SKETCH_WITH_PAIR | {'palette': '150, 150', 'fine detail': '100.0'},
     ),
     'ukiyoe': (
         PRINT | {'pair': '6.0'},

@@ -18,7 +18,7 @@ def get_config() -> config_dict.ConfigDict:
     config.references = {
         'sketch': {
             'image': 'miniature/references/sketch.png',
-            'factors': {'dis': 4.0, 'istr': 0.5, 'fine': 30.0, 'crisp': 0.0, 'pair': 0.0},
+            'factors': {'dis': 2.0, 'istr': 0.5, 'fine': 30.0, 'crisp': 0.0},
         },
         'ukiyoe': {
             'image': 'miniature/references/ukiyoe.png',
@@ -46,11 +46,10 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 1.0  # times a domain's factor
     config.phases.phase2.weights.crisp = 30.0  # the print's alone
-    config.phases.phase1.weights.palette = 150.0  # the sketch's alone
-    config.phases.phase2.weights.palette = 300.0
     config.phases.phase2.strokes = True
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02
         phase.weights.dis = 1.0  # times a domain's factor
+        phase.weights.palette = 150.0  # the sketch's alone
         phase.weights.pair = 3.0  # times a domain's factor
     return config

@@ -61,4 +61,5 @@ def test_the_joint_run_takes_the_references(tmp_path: Path, monkeypatch: pytest.
     assert factors.fine == alone.phases.phase2.weights.fine
     for name, phase in config.phases.items():
         assert phase.weights.palette == alone.phases[name].weights.palette
+        assert phase.weights.pair * factors.pair == alone.phases[name].weights.pair
     assert [config.references[style].factors.palette for style in styles] == [1.0, 0.0, 0.0]

@@ -92,11 +92,11 @@ def test_method_runs_whole(run, tiny_experiment):
     printed = said(notebook, 'stdout').splitlines()
     table = {line[:10].strip(): list(map(float, line[10:].split())) for line in printed[1:4]}
     assert list(table) == ['source', 'all', 'no TDL']
-    direction, _, image, features, fine, hues = table['source']  # which has not moved yet
+    direction, _, image, features, fine, hues, own = table['source']  # which has not moved yet
     assert direction == pytest.approx(2.0, abs=1e-2)  # two encoders
     assert abs(image) < 1e-2
     assert abs(features) < 1e-2
-    assert min(fine, hues) > 0.01  # no losses of a move: the source's are those of photos
+    assert min(fine, hues, own) > 0.01  # no losses of a move: the source's are those of photos
     assert table['all'] != table['no TDL']
     assert [line.split()[0] for line in printed[4:]] == ['source', 'adapted']  # consistency between views
 
