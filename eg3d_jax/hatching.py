@@ -4,8 +4,9 @@ Where StyleGAN2's noise is switched on in G2, it is fixed to the picture: a head
 dirty pane. EG3D leaves it off, and so G2 cannot draw what is finer than its feature image, such as hatching. Here each
 layer's stored noise is fixed in space instead: it is looked up where the ray through a pixel meets the scene, drawn out
 to diagonal strokes that alternate with gaps, as in hatching: the broad smears that noise also holds are taken out. As a
-draughtsman's, strokes are the stronger the darker the raw image is, and paper that is bare has none. What they look
-like beyond that, and whether they are seen at all, the layers' weights decide.
+draughtsman's, strokes are the stronger the darker the raw image is, and paper that is bare has none; nor has what lies
+at the border of the tri-planes' cube, where backgrounds are: a wall may be dark, and is paper in a drawing. What they
+look like beyond that, and whether they are seen at all, the layers' weights decide.
 
 N batch, H and W height and width, R side of a stored noise; points are in units of the tri-planes' cube (box warp).
 """
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 STROKE = 8.0  # length of a stroke, in widths
+PRESENT, ABSENT = 0.42, 0.47  # from the cube's centre, in its sides: how far strokes are whole, and where they end
 HALF = 0.2  # how dark a raw image is where strokes have half of their strength; white is 0, black 2
 
 
@@ -44,19 +46,30 @@ def tone(image_raw: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
     return darkness / (darkness + HALF)
 
 
+def presence(points: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:
+    """The strength of strokes by the distance of points from the cube's centre: 1 up to `PRESENT`, 0 from `ABSENT` on.
+
+    Args:
+        points: in units of the cube.
+    """
+    squared = jnp.sum(jnp.square(points), axis=-1, keepdims=True)
+    distance = jnp.sqrt(jnp.maximum(squared, PRESENT**2))  # the root of 0 has no derivative
+    return jnp.clip((ABSENT - distance) / (ABSENT - PRESENT), 0, 1)
+
+
 def is_strength(name: str) -> bool:
     """Whether the leaf of this name (`weight_names`) is a strength of G2's noise, or holds domains' parts of one."""
     return name.startswith('superresolution.') and '.noise_strength' in name
 
 
 def hatching(noise: Float[Array, 'R R'], surface: Surface) -> Float[Array, 'N H W 1']:
-    """The strokes that pixels see: `strokes` by the surface's tone.
+    """The strokes that pixels see: `strokes` by the surface's tone and `presence`.
 
     Args:
         noise: a layer's stored noise.
         surface: of the layer's resolution.
     """
-    return surface.tone * strokes(noise, surface.points)
+    return surface.tone * presence(surface.points) * strokes(noise, surface.points)
 
 
 def strokes(noise: Float[Array, 'R R'], points: Float[Array, 'N H W 3']) -> Float[Array, 'N H W 1']:

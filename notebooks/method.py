@@ -444,8 +444,8 @@ show(made)
 # What G2 is given, a smooth feature image, holds nothing that hatching could be drawn from. StyleGAN2's layers add a noise
 # for such things, which EG3D leaves off: it is fixed to the picture, and heads would turn under it as under a dirty pane.
 # Here it is fixed in space: looked up at the point that a pixel sees (above), drawn out to strokes, the stronger the
-# darker the raw image. The layers learn how strong it is: the adapted heads without it (middle), and with it (below). A
-# config asks for it by `strokes`.
+# darker the raw image, and none at the border of the planes' cube, where backgrounds are. The layers learn how strong it
+# is: the adapted heads without it (middle), and with it (below). A config asks for it by `strokes`.
 
 # %%
 

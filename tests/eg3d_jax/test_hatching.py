@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eg3d_jax import TriPlaneGenerator
-from eg3d_jax.hatching import HALF, STROKE, Surface, alternating, hatching, strokes, tone
+from eg3d_jax.hatching import ABSENT, HALF, PRESENT, STROKE, Surface, alternating, hatching, presence, strokes, tone
 
 SIDE = 16
 
@@ -69,11 +69,21 @@ def test_tone_is_0_on_white_and_grows_with_darkness():
     np.testing.assert_allclose(tone(red), (4 / 3) / (4 / 3 + HALF), atol=1e-6)
 
 
-def test_hatching_is_the_strokes_by_the_tone(noise, points):
-    shade = jax.random.uniform(jax.random.key(4), (2, 5, 5, 1))
-    drawn = hatching(noise, Surface(points, shade))
-    np.testing.assert_allclose(drawn, shade * strokes(noise, points), atol=1e-6)
-    np.testing.assert_array_equal(hatching(noise, Surface(points, jnp.zeros_like(shade))), 0)
+def test_strokes_end_at_the_border_of_the_cube():
+    along = jnp.array([0.0, PRESENT, (PRESENT + ABSENT) / 2, ABSENT, 2.0])[:, None, None, None]
+    for direction in ([0.0, 0.0, -1.0], [0.6, -0.8, 0.0]):
+        found = presence(along * jnp.array(direction))
+        np.testing.assert_allclose(np.ravel(found), [1, 1, 0.5, 0, 0], atol=1e-5)
+    slope = jax.grad(lambda points: presence(points).sum())(jnp.zeros((1, 1, 1, 3)))
+    np.testing.assert_array_equal(slope, 0)  # nor is it undefined where a ray meets nothing
+
+
+def test_hatching_is_the_strokes_by_tone_and_presence(noise, points):
+    near, shade = points / 3, jax.random.uniform(jax.random.key(4), (2, 5, 5, 1))
+    drawn = hatching(noise, Surface(near, shade))
+    assert 0.1 < presence(near).mean() < 0.9
+    np.testing.assert_allclose(drawn, shade * presence(near) * strokes(noise, near), atol=1e-6)
+    np.testing.assert_array_equal(hatching(noise, Surface(near, jnp.zeros_like(shade))), 0)
 
 
 def test_a_surface_of_another_resolution(points):
@@ -111,6 +121,17 @@ class TestInG2:
         )
         np.testing.assert_array_equal(clean[0], drawn[0])
         assert not np.allclose(clean[1], drawn[1], atol=1e-2)
+
+    def test_backgrounds_have_none(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
+        generator = with_strength(tiny_generator, 1.0)
+        features, _, _, seen = generator.render(tiny_planes, tiny_cameras)
+        border = jnp.broadcast_to(jnp.array([0.0, 0.0, -ABSENT]), seen.shape) * generator.config.rendering.box_warp
+        plain, walls, heads = (
+            generator.superresolve(features, tiny_ws, at, noise_mode=mode)
+            for at, mode in ((seen, 'none'), (border, 'hatching'), (border / 2, 'hatching'))
+        )
+        np.testing.assert_allclose(plain, walls, atol=1e-5)
+        assert not np.allclose(plain, heads, atol=1e-2)
 
     def test_without_points_it_is_refused(self, tiny_generator, tiny_ws, tiny_planes, tiny_cameras):
         features = tiny_generator.render(tiny_planes, tiny_cameras).feature_image
