@@ -45,6 +45,7 @@ class LossFactors:
     fine: float = 1.0
     crisp: float = 1.0
     palette: float = 1.0
+    edges: float = 1.0
     pair: float = 1.0
 
 
@@ -82,6 +83,7 @@ class LossWeights:
     fine: float = 0.0  # fine detail as in the reference, ours; see adaptation.fine_detail
     crisp: float = 0.0  # and the finest of it by itself, ours
     palette: float = 0.0  # chroma as in the reference, ours; see adaptation.palette
+    edges: float = 0.0  # none where the source has none, ours; see adaptation.edges
     pair: float = 0.0  # the reference's own head drawn as the reference is, ours; see adaptation.pair
 
     @property

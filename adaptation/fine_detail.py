@@ -99,14 +99,22 @@ def _values(images: Float[Array, 'N S S 3'], slices: Slices, deviation: float) -
 
 
 def fine_part(images: Float[Array, 'N H W 3'], deviation: float = DEVIATION) -> Float[Array, 'N H W 1']:
-    """The lightness of images in [-1, 1] less its blur; beyond its border a picture is mirrored."""
+    """The lightness of images in [-1, 1] less its blur."""
     lightness = jnp.sum(images * jnp.asarray(LUMA), axis=-1, keepdims=True)
+    return lightness - gaussian_blur(lightness, deviation)
+
+
+def gaussian_blur(images: Float[Array, 'N H W C'], deviation: float) -> Float[Array, 'N H W C']:
+    """Images of any channels, blurred by so many pixels; beyond its border a picture is mirrored."""
     reach = int(4 * deviation + 0.5)
     weights = jnp.exp(-jnp.square(jnp.arange(-reach, reach + 1)) / (2 * deviation**2))
     weights = weights / weights.sum()
-    wide = jnp.pad(lightness, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode='symmetric')
+    n, height, width, channels = images.shape
+    one_by_one = jnp.moveaxis(images, -1, 1).reshape(n * channels, height, width, 1)
+    wide = jnp.pad(one_by_one, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode='symmetric')
     rows = _convolve(wide, weights[:, None, None, None])
-    return lightness - _convolve(rows, weights[None, :, None, None])
+    blurred = _convolve(rows, weights[None, :, None, None])
+    return jnp.moveaxis(blurred.reshape(n, channels, height, width), 1, -1)
 
 
 def _convolve(

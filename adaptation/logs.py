@@ -14,7 +14,7 @@ from adaptation.progress import ProgressBar
 from adaptation.workdir import Workdir
 from eg3d_jax.files import replacing
 
-SHOWN = ('loss', 'dir', 'dis', 'istr', 'fstr', 'fine', 'crisp', 'palette', 'pair')  # in the progress bar
+SHOWN = ('loss', 'dir', 'dis', 'istr', 'fstr', 'fine', 'crisp', 'palette', 'edges', 'pair')  # in the progress bar
 STEP_TIME, FIRST_STEP_TIME = 'step_time', 'first_step_time'  # seconds, without and with the compilation of a step
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PRNGKeyArray
 from adaptation import losses
 from adaptation.config import LossWeights
 from adaptation.crops import Crops, crop_images, draw_crops
+from adaptation.edges import new_edges_loss
 from adaptation.fine_detail import Slices, crispness_loss, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide
 from adaptation.leaves import with_leaves
@@ -327,6 +328,8 @@ def stage_losses(
     if weights.palette:
         assert reference is not None, 'read_config refuses a palette without a reference'
         values['palette'] += palette_loss(adapted[IMAGE], reference)
+    if weights.edges:
+        values['edges'] += new_edges_loss(adapted[IMAGE], source[IMAGE])
     if weights.pair:
         assert reference is not None, 'read_config refuses a pair without a reference'
         values['pair'] += pair_loss(pair[IMAGE], reference)

@@ -56,6 +56,7 @@ SPACE: dict[str, dict[str, dict[str, Any]]] = {
         f'{first:g}, {second:g}': {'phases.phase1.weights.palette': first, 'phases.phase2.weights.palette': second}
         for first, second in ((0.0, 0.0), (30.0, 30.0), (150.0, 30.0), (150.0, 150.0), (150.0, 300.0))
     },
+    'new edges': {str(w): {'phases.phase2.weights.edges': w} for w in (0.0, 15.0, 50.0, 150.0)},
     'pair': {str(w): {f'phases.{phase}.weights.pair': w for phase in PHASES} for w in (0.0, 1.0, 3.0, 6.0)},
     'strokes': {word: {'phases.phase2.strokes': word == 'yes'} for word in ('no', 'yes')},
     'whitening': {f'{strength:g}': {'direction_whitening': strength} for strength in (0.0, 1.0, 3.0, 10.0)},
@@ -81,11 +82,19 @@ SKETCH: Settings = {
     'strokes': 'yes',
 }
 SKETCH_WITH_PAIR: Settings = SKETCH | {'pair': '3.0', 'whitening': '3'}
-PRINT: Settings = {'TDL': '0.5', 'ISSM': '0.5', 'crispness': '0.0'}
+PRINT: Settings = {
+    'TDL': '1.0',
+    'ISSM': '0.25',
+    'fine detail': '10.0',
+    'crispness': '30.0',
+    'new edges': '50.0',
+    'pair': '3.0',
+    'whitening': '3',
+}
 CARTOON: Settings = {'whitening': '3', 'pair': '0.0', 'fine detail': '3.0', 'crispness': '0.0'}
 
 # Changes of the best trial: what hatching is worth; more or less of the reference, and of its own head; cleaner
-# directions; crisper outlines; fewer smudges; less of the palette.
+# directions; crisper outlines; fewer rings and smudges; less of the palette.
 PROPOSED: dict[str, tuple[Settings, ...]] = {
     'sketch': (
         SKETCH | {'strokes': 'no'},
@@ -111,17 +120,21 @@ PROPOSED: dict[str, tuple[Settings, ...]] = {
         SKETCH_WITH_PAIR | {'palette': '150, 150', 'fine detail': '100.0'},
     ),
     'ukiyoe': (
-        PRINT | {'pair': '6.0'},
-        PRINT | {'whitening': '10'},
-        PRINT | {'TDL': '1.0'},
-        PRINT | {'whitening': '0'},
+        PRINT | {'new edges': '0.0'},
+        PRINT | {'new edges': '15.0'},
+        PRINT | {'new edges': '150.0'},
+        PRINT | {'crispness': '0.0'},
+        PRINT | {'crispness': '100.0'},
+        PRINT | {'fine detail': '30.0'},
         PRINT | {'pair': '0.0'},
         PRINT | {'pair': '1.0'},
-        PRINT | {'fine detail': '30.0'},
-        PRINT | {'ISSM': '0.25'},
+        PRINT | {'pair': '6.0'},
+        PRINT | {'TDL': '0.5'},
+        PRINT | {'TDL': '2.0'},
         PRINT | {'ISSM': '0.12'},
-        PRINT | {'TDL': '1.0', 'ISSM': '0.25'},
-        PRINT | {'TDL': '1.0', 'ISSM': '0.25', 'crispness': '30.0'},
+        PRINT | {'ISSM': '0.5'},
+        PRINT | {'whitening': '0'},
+        PRINT | {'whitening': '10'},
     ),
     'cartoon': (
         CARTOON | {'crispness': '10.0'},

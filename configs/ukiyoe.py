@@ -28,6 +28,7 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 10.0  # ink outlines, which CLIPs this small do not ask for
     config.phases.phase2.weights.crisp = 30.0  # without, they are as strong as the reference's, and softer
+    config.phases.phase2.weights.edges = 50.0  # without, pale rings around heads, frames, and fringes of colour
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 1.0  # with more, the reference's own clothes and skin colour every head

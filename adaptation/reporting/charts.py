@@ -23,6 +23,7 @@ TITLES = {
     'fine': 'Fine detail',
     'crisp': 'Crispness',
     'palette': 'Palette',
+    'edges': 'New edges',
     'pair': 'Pair',
 }
 WIDTH, HEIGHT = 340, 180  # of a chart, in pixels where it is not scaled

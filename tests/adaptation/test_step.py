@@ -12,10 +12,11 @@ from flax import nnx
 
 import clip_jax
 import eg3d_jax
-from adaptation import losses
+from adaptation import edges, losses
 from adaptation import step as step_module
 from adaptation.config import AdaptationConfig
 from adaptation.crops import crop_images, draw_crops
+from adaptation.edges import new_edges_loss
 from adaptation.errors import ConfigError
 from adaptation.fine_detail import crispness_loss, draw_slices, fine_detail_loss
 from adaptation.guidance import Guide, make_guides
@@ -99,6 +100,7 @@ def plain_objective(
     values['fine'] = fine_detail_loss(images[0], constants.reference, slices)
     values['crisp'] = crispness_loss(images[0], constants.reference, slices)
     values['palette'] = palette_loss(images[0], constants.reference)
+    values['edges'] = new_edges_loss(*images)
     if constants.counterpart is not None:
         adapted, (ws, camera) = with_leaves(source, leaves), constants.counterpart
         rendered = adapted.render(adapted.planes(ws), camera, batch.key)
@@ -140,6 +142,7 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         ({'phases__phase1__weights__crisp': 3.0}, 0),
         ({'phases__phase1__weights__palette': 3.0}, 0),
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'palette': 2.0}}, 1),
+        ({'phases__phase2__weights__edges': 3.0}, 1),
         ({'phases__phase1__weights__pair': 3.0}, 0),
         ({'phases__phase2__trained': ALL, 'phases__phase2__weights__pair': 3.0}, 1),
         ({'phases__phase2__weights': {'dir': 0.0, 'dis': 0.0, 'istr': 0.0, 'fstr': 0.0, 'pair': 2.0}}, 1),
@@ -154,6 +157,7 @@ def moved(generator: eg3d_jax.TriPlaneGenerator, names: tuple[str, ...]) -> dict
         'crispness too',
         'palette too',
         'palette alone',
+        'new edges too',
         'pair too',
         'pair and all',
         'pair alone',
@@ -165,8 +169,10 @@ def test_step_is_the_plain_method(
     tiny_config: MakeConfig,
     soft_generator: eg3d_jax.TriPlaneGenerator,
     guides: tuple[Guide, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """With all that is shared and left out for speed, it has the values and gradients of the plain computation."""
+    monkeypatch.setattr(edges, 'ALLOWED', 0.0)  # the soft generator's edges are gentle
     config = tiny_config(**changes)
     phase, sampling = phases_of(config, soft_generator)[index], sampling_of(config, soft_generator)
     reference = jax.random.uniform(jax.random.key(7), (soft_generator.config.image_resolution,) * 2 + (3,)) - 0.5
@@ -182,6 +188,7 @@ def test_step_is_the_plain_method(
 
     assert values.keys() & metrics.keys() == {name for name, weight in weights.items() if weight}
     for name in values.keys() & metrics.keys():
+        assert values[name] > 0, name
         np.testing.assert_allclose(metrics[name], values[name], rtol=1e-4, err_msg=name)
     np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-4)
     norm = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients.values()))
