@@ -28,11 +28,16 @@ SMALLEST = 1e-4  # steepness; below it the root's gradient would grow without bo
 
 
 def new_edges_loss(images: Float[Array, 'N H H 3'], source: Float[Array, 'N H H 3']) -> Float[Array, '']:
-    """The mean steepness beyond what is allowed; 0: there is no edge where the source has none.
+    """The mean of the `new_edges`; 0: the images have no edge where the source has none."""
+    return jnp.mean(new_edges(images, source))
 
-    L = mean max(0, g(I_t) - 3 max g(I_s) - 0.04) of lightness + 3 mean max(0, g(I_t) - max g(I_s) - 0.04 / 3) of
-    chroma; g is the length of the step to the next pixels below and at the right, after a slight blur, and max the
-    largest of it in a square of 5 pixels.
+
+def new_edges(images: Float[Array, 'N H H 3'], source: Float[Array, 'N H H 3']) -> Float[Array, 'N h h']:
+    """How much steeper than allowed images are, at all pixels but the last ones of rows and columns.
+
+    max(0, g(I_t) - 3 max g(I_s) - 0.04) of lightness + 3 max(0, g(I_t) - max g(I_s) - 0.04 / 3) of chroma; g is the
+    length of the step to the next pixels below and at the right, after a slight blur, and max g the largest of it in a
+    square of 5 pixels.
 
     Args:
         images: the adapted generator's, in [-1, 1].
@@ -42,7 +47,7 @@ def new_edges_loss(images: Float[Array, 'N H H 3'], source: Float[Array, 'N H H 
     of_source, tint_of_source = map(_largest_nearby, _steepness(source))
     edges = jnp.maximum(lightness - STEEPER * of_source - ALLOWED, 0)
     fringes = jnp.maximum(tint - tint_of_source - ALLOWED / 3, 0)
-    return jnp.mean(edges) + CHROMA * jnp.mean(fringes)
+    return edges + CHROMA * fringes
 
 
 def _steepness(images: Float[Array, 'N H H 3']) -> tuple[Float[Array, 'N h h'], Float[Array, 'N h h']]:

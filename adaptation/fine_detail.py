@@ -19,7 +19,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from adaptation.sorting import sort_rows
 
 DEVIATION = 2.0  # in pixels, of the blur that takes the fine detail away
 SLIGHTEST = 0.7  # and of the one that takes the finest
@@ -94,8 +97,10 @@ def _values(images: Float[Array, 'N S S 3'], slices: Slices, deviation: float) -
     """What a blur takes from all patches along each direction, sorted."""
     side = images.shape[1] - STRIDE + 1  # that every start leaves
     cut = jax.lax.dynamic_slice(fine_part(images, deviation), (0, *slices.start, 0), (len(images), side, side, 1))
-    values = _convolve(cut, slices.directions, STRIDE)
-    return jnp.sort(values.reshape(-1, values.shape[-1]).T, axis=1)
+    values = jax.lax.conv_general_dilated(
+        cut, slices.directions, (STRIDE, STRIDE), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+    return sort_rows(values.reshape(-1, values.shape[-1]).T)
 
 
 def fine_part(images: Float[Array, 'N H W 3'], deviation: float = DEVIATION) -> Float[Array, 'N H W 1']:
@@ -105,21 +110,21 @@ def fine_part(images: Float[Array, 'N H W 3'], deviation: float = DEVIATION) -> 
 
 
 def gaussian_blur(images: Float[Array, 'N H W C'], deviation: float) -> Float[Array, 'N H W C']:
-    """Images of any channels, blurred by so many pixels; beyond its border a picture is mirrored."""
+    """Images of any channels, blurred by so many pixels; beyond its border a picture is mirrored.
+
+    Rows and columns are multiplied by matrices: on CPUs many times as fast as convolutions of few channels.
+    """
+    height, width = (jnp.asarray(_blurring(side, deviation)) for side in images.shape[1:3])
+    rows = jnp.einsum('ih,nhwc->niwc', height, images, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum('jw,niwc->nijc', width, rows, precision=jax.lax.Precision.HIGHEST)
+
+
+def _blurring(side: int, deviation: float) -> Float[np.ndarray, 'H H']:
+    """The matrix that blurs a line of so many pixels."""
     reach = int(4 * deviation + 0.5)
-    weights = jnp.exp(-jnp.square(jnp.arange(-reach, reach + 1)) / (2 * deviation**2))
-    weights = weights / weights.sum()
-    n, height, width, channels = images.shape
-    one_by_one = jnp.moveaxis(images, -1, 1).reshape(n * channels, height, width, 1)
-    wide = jnp.pad(one_by_one, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode='symmetric')
-    rows = _convolve(wide, weights[:, None, None, None])
-    blurred = _convolve(rows, weights[None, :, None, None])
-    return jnp.moveaxis(blurred.reshape(n, channels, height, width), 1, -1)
-
-
-def _convolve(
-    images: Float[Array, 'N H W 1'], kernel: Float[Array, 'h w 1 P'], stride: int = 1
-) -> Float[Array, 'N _ _ P']:
-    return jax.lax.conv_general_dilated(
-        images, kernel, (stride, stride), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-    )
+    weights = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * deviation**2))
+    mirrored = np.pad(np.arange(side), reach, mode='symmetric')  # the pixel that lies at each place
+    matrix = np.zeros((side, side), np.float32)
+    for offset, weight in enumerate(weights / weights.sum()):
+        np.add.at(matrix, (np.arange(side), mirrored[offset : offset + side]), weight)
+    return matrix

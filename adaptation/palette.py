@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from adaptation.fine_detail import LUMA
+from adaptation.sorting import sort_rows
 
 DIRECTIONS = 8  # over half a turn: opposite ones say the same
 STRONG = 10.0  # of a difference's square beside the difference: from 0.1 on, it is the larger part
@@ -45,10 +46,11 @@ def chroma(images: Float[Array, '*B 3']) -> Float[Array, '*B 2']:
     return jnp.stack([cb, cr], axis=-1)
 
 
-def _values(images: Float[Array, 'N H H 3'], side: int) -> Float[Array, 'N V P']:
+def _values(images: Float[Array, 'N H H 3'], side: int) -> Float[Array, 'N P V']:
     """Chroma at all positions along each direction, sorted."""
     small = jax.image.resize(images, (len(images), side, side, 3), 'linear')  # the mean of what becomes one pixel
     angles = np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     directions = jnp.asarray([np.cos(angles), np.sin(angles)], images.dtype)
     values = jnp.matmul(chroma(small), directions, precision=jax.lax.Precision.HIGHEST)
-    return jnp.sort(values.reshape(len(images), side * side, -1), axis=1)
+    rows = jnp.moveaxis(values, -1, 1).reshape(-1, side * side)  # [N, h, w, P] -> [N P, V]
+    return sort_rows(rows).reshape(len(images), -1, side * side)

@@ -18,7 +18,7 @@ def get_config() -> config_dict.ConfigDict:
     config.references = {
         'sketch': {
             'image': 'miniature/references/sketch.png',
-            'factors': {'dis': 2.0, 'istr': 0.5, 'fine': 30.0, 'crisp': 0.0},
+            'factors': {'dis': 2.0, 'istr': 0.5, 'fine': 30.0, 'crisp': 0.0, 'edges': 0.0},
         },
         'ukiyoe': {
             'image': 'miniature/references/ukiyoe.png',
@@ -28,7 +28,15 @@ def get_config() -> config_dict.ConfigDict:
         },
         'cartoon': {  # as in its own config: slowly, or the reference's own skin and background colour every head
             'image': 'miniature/references/cartoon.png',
-            'factors': {'dis': 0.12, 'fstr': 4.0, 'fine': 3.0, 'crisp': 0.0, 'palette': 0.0, 'pair': 0.3},
+            'factors': {
+                'dis': 0.12,
+                'fstr': 4.0,
+                'fine': 3.0,
+                'crisp': 0.0,
+                'palette': 0.0,
+                'edges': 0.0,
+                'pair': 0.3,
+            },
             'rate': 0.3,
             'strokes': False,
         },
@@ -46,6 +54,7 @@ def get_config() -> config_dict.ConfigDict:
     config.phases.phase2.learning_rate = 8e-3
     config.phases.phase2.weights.fine = 1.0  # times a domain's factor
     config.phases.phase2.weights.crisp = 30.0  # the print's alone
+    config.phases.phase2.weights.edges = 50.0  # as well
     config.phases.phase2.strokes = True
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02

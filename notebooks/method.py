@@ -2,10 +2,11 @@
 # # The method, loss by loss
 #
 # 3D-Adapter ([arXiv 2410.08824](https://arxiv.org/abs/2410.08824)) gives a pretrained 3D generator the style of **one**
-# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows. Four more, which
-# are ours, make lines dark, make them crisp, take tints away, and show what the style makes of one head; strokes, ours
-# too, are what hatching is drawn from. Here each is computed by the functions that train, on heads of the miniature, and
-# drawn. $I_s$ is an image of the source generator, $I_t$ that of the adapted one for the same latent and camera.
+# picture $R$. Four losses do it: two pull towards the picture, two hold on to what the generator knows. Five more, which
+# are ours, make lines dark, make them crisp, take tints away, show what the style makes of one head, and mind rings and
+# frames; strokes, ours too, are what hatching is drawn from. Here each is computed by the functions that train, on heads
+# of the miniature, and drawn. $I_s$ is an image of the source generator, $I_t$ that of the adapted one for the same latent
+# and camera.
 
 # %% tags=["parameters"]
 # @title Settings
@@ -71,7 +72,7 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 import adaptation
-from adaptation import counterpart, fine_detail, losses, pair, palette
+from adaptation import counterpart, edges, fine_detail, losses, pair, palette
 from adaptation.guidance import make_guides
 from adaptation.inputs import find_file, load_inputs
 from adaptation.leaves import matching, named_leaves, with_leaves
@@ -474,7 +475,24 @@ for column, noise, *pictures in zip(axes.T, strokes, without, drawn, strict=True
 show(made)
 
 # %% [markdown]
-# ## 12. What happens without each
+# ## 12. New edges (ours)
+# G2 learns to draw dark lines as a sharpening filter does: it darkens one side of an outline and lightens the other, and
+# it frames the picture, where convolutions see zeros. The last loss asks how steep a picture is where the source's is
+# flat. Up to three times as steep as the source nearby, and gentle slopes anywhere, cost nothing; colours may be no steeper
+# than the source's. A config asks for it by `weights.edges`, for prints and their like: hatching is nothing but new
+# edges. So these heads, which were trained without this loss, are shown without their strokes; below, where it finds edges.
+
+# %%
+_, of_source, _ = with_and_without(source, jnp.tile(z[:1], (HEADS, 1)), camera, frontal)
+print(f'new edges: {edges.new_edges_loss(without, of_source):.4f}')
+made, axes = figure(2, HEADS)
+for column, picture, found in zip(axes.T, without, edges.new_edges(without, of_source), strict=True):
+    column[0].imshow(visible(picture))
+    column[1].imshow(found, cmap='gray', vmin=0, vmax=0.2)
+show(made)
+
+# %% [markdown]
+# ## 13. What happens without each
 # Short runs from the same seed, each with the weight of one loss taken away. The table holds each loss (summed over
 # the encoders) on the heads above. The losses share a generator, so that one may fall or rise with another: runs this
 # short show tendencies, and few steps show hardly any.
@@ -527,7 +545,7 @@ for column, (title, generator) in zip(axes.T, runs.items(), strict=True):
 show(made)
 
 # %% [markdown]
-# ## 13. The two phases
+# ## 14. The two phases
 # First Tri-D is trained on the paper's four losses, the palette and the pair (colours, in 3D), then G2 on all but FSSM,
 # and on fine detail (lines and texture, in the image). Since nothing else changes, the result of the first phase is the
 # source with the adapted Tri-D alone.
@@ -545,7 +563,7 @@ for row, generator, title in zip(
 show(made)
 
 # %% [markdown]
-# ## 14. The same head from every side
+# ## 15. The same head from every side
 # One head, turned. Below, how consistent the views are: pixels of one view are carried over to a view 0.3 rad further
 # round through the rendered depth, and their colours compared (mean absolute difference of colours in [0, 1]; the
 # source is the yardstick).

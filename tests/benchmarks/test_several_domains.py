@@ -62,4 +62,6 @@ def test_the_joint_run_takes_the_references(tmp_path: Path, monkeypatch: pytest.
     for name, phase in config.phases.items():
         assert phase.weights.palette == alone.phases[name].weights.palette
         assert phase.weights.pair * factors.pair == alone.phases[name].weights.pair
-    assert [config.references[style].factors.palette for style in styles] == [1.0, 0.0, 0.0]
+    every_factor = [config.references[style].factors for style in styles]
+    assert [factors.palette for factors in every_factor] == [1.0, 0.0, 0.0]
+    assert [factors.edges for factors in every_factor] == [0.0, 1.0, 0.0]

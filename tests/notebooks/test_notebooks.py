@@ -85,7 +85,7 @@ def test_method_runs_whole(run, tiny_experiment):
     notebook, _ = run('method', {'CONFIG': str(tiny_experiment), **few})
     assert 'Warning' not in said(notebook, 'stderr')
     drawing = [cell for cell in code(notebook) if '\nshow(' in cell.source or '\nstructure_picture(' in cell.source]
-    assert len(drawing) == 13
+    assert len(drawing) == 14
     for cell in drawing:
         (picture,) = pictures(cell.outputs)
         assert picture.std() > 1, cell.source
