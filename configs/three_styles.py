@@ -22,7 +22,7 @@ def get_config() -> config_dict.ConfigDict:
         },
         'ukiyoe': {
             'image': 'miniature/references/ukiyoe.png',
-            'factors': {'dis': 1.0, 'istr': 0.5, 'fine': 10.0, 'palette': 0.0},
+            'factors': {'dis': 1.0, 'istr': 0.24, 'fine': 10.0, 'palette': 0.0},
             'rate': 0.7,
             'strokes': False,  # the sketch's alone
         },

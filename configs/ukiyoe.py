@@ -32,6 +32,6 @@ def get_config() -> config_dict.ConfigDict:
     for phase in (config.phases.phase1, config.phases.phase2):
         phase.final_rate = 0.02  # without, the last steps are as long as the first: soft and smudged lines
         phase.weights.dis = 1.0  # with more, the reference's own clothes and skin colour every head
-        phase.weights.istr = 0.25
+        phase.weights.istr = 0.12
         phase.weights.pair = 3.0  # what the print makes of skin, hair and outlines, where CLIPs this small are vague
     return config
