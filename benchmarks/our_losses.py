@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from adaptation.edges import new_edges_loss
-from adaptation.fine_detail import DEVIATION, crispness_loss, draw_slices, fine_detail_loss, gaussian_blur
+from adaptation.fine_detail import DEVIATION, Slices, crispness_loss, draw_slices, fine_detail_loss, gaussian_blur
 from adaptation.pair import pair_loss
 from adaptation.palette import palette_loss
 from adaptation.sorting import sort_rows
@@ -25,7 +25,7 @@ from eg3d_jax.huge_pages import restart_with_huge_pages
 ROUNDS = 10
 ROWS, VALUES = 33, 11163  # of a batch of three pictures of 128 x 128: what fine detail sorts
 
-Function = Callable[[Array], Array]
+Function = Callable[..., Array]
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     keys = jax.random.split(jax.random.key(0), 4)
     shape = (options.batch, options.resolution, options.resolution, 3)
     images, source = (jax.random.uniform(key, shape, minval=-1.0) for key in keys[:2])
-    rows, slices, reference = jax.random.normal(keys[2], (ROWS, VALUES)), draw_slices(keys[3]), source[0]
+    rows, slices = jax.random.normal(keys[2], (ROWS, VALUES)), draw_slices(keys[3])
     device = jax.devices()[0]
     print(f'{options.batch} pictures of {options.resolution} x {options.resolution}, {device.platform}')
     plain, fast = medians([lambda x: jnp.sort(x, axis=1), sort_rows], rows)
@@ -44,26 +44,28 @@ def main() -> None:
     plain, fast = medians([convolved, lambda x: gaussian_blur(x, DEVIATION)], images)
     print(f'blurring: {plain / fast:.1f} times as fast')
     losses: dict[str, Function] = {
-        'fine': lambda x: fine_detail_loss(x, reference, slices),
-        'crisp': lambda x: crispness_loss(x, reference, slices),
-        'palette': lambda x: palette_loss(x, reference),
-        'edges': lambda x: new_edges_loss(x, source),
-        'pair': lambda x: pair_loss(x[:1], reference),
+        'fine': lambda x, source, slices: fine_detail_loss(x, source[0], slices),
+        'crisp': lambda x, source, slices: crispness_loss(x, source[0], slices),
+        'palette': lambda x, source, _: palette_loss(x, source[0]),
+        'edges': lambda x, source, _: new_edges_loss(x, source),
+        'pair': lambda x, source, _: pair_loss(x[:1], source[0]),
     }
-    for name, seconds in zip(losses, medians(list(losses.values()), images), strict=True):
+    for name, seconds in zip(losses, medians(list(losses.values()), images, source, slices), strict=True):
         print(f'{name:8} {1000 * seconds:6.1f} ms')
 
 
-def medians(functions: list[Function], x: Array) -> list[float]:
-    """The median seconds of each function and its gradient, timed in turn."""
-    gradients = [
-        jax.jit(jax.grad(lambda x, function=function: jnp.sum(jnp.sin(function(x))))) for function in functions
-    ]
+def medians(functions: list[Function], *arguments: Array | Slices) -> list[float]:
+    """The median seconds of each function with its gradient by the first argument, timed in turn."""
+
+    def total(function: Function) -> Function:
+        return lambda *given: jnp.sum(jnp.sin(function(*given)))
+
+    gradients = [jax.jit(jax.grad(total(function))) for function in functions]
     times: list[list[float]] = [[] for _ in gradients]
     for _ in range(1 + ROUNDS):
         for gradient, seconds in zip(gradients, times, strict=True):
             started = time.perf_counter()
-            jax.block_until_ready(gradient(x))
+            jax.block_until_ready(gradient(*arguments))
             seconds.append(time.perf_counter() - started)
     return [statistics.median(seconds[1:]) for seconds in times]  # the first ones compile
 

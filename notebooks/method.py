@@ -501,7 +501,7 @@ show(made)
 
 
 @jax.jit
-def all_losses(guides, before, after, features_before, features_after, drawn, drawn_own):
+def all_losses(guides, before, after, features_before, features_after, drawn, drawn_own, detailed, slices):
     """The losses of the encodings, feature images and images of an adapted generator, summed over the encoders."""
     values = dict.fromkeys(('dir', 'dis', 'istr'), 0.0)
     for guide, (old, old_tokens), (new, new_tokens) in zip(guides, before, after, strict=True):
@@ -519,7 +519,8 @@ def measure(generator):
     _, seen, drawn = stages(generator, z, camera, frontal)
     before, after = ([encode(guide, of) for guide in guides] for of in (images, drawn))
     drawn_own = counterpart.draw_counterpart(generator, own)
-    return all_losses(guides, before, after, rendered.feature_image, seen.feature_image, drawn, drawn_own), drawn
+    features = rendered.feature_image, seen.feature_image
+    return all_losses(guides, before, after, *features, drawn, drawn_own, detailed, slices), drawn
 
 
 titles = {
