@@ -89,7 +89,8 @@ def test_method_runs_whole(run, tiny_experiment):
     for cell in drawing:
         (picture,) = pictures(cell.outputs)
         assert picture.std() > 1, cell.source
-    printed = said(notebook, 'stdout').splitlines()
+    edges, *printed = said(notebook, 'stdout').splitlines()
+    assert float(edges.removeprefix('new edges: ')) >= 0
     table = {line[:10].strip(): list(map(float, line[10:].split())) for line in printed[1:4]}
     assert list(table) == ['source', 'all', 'no TDL']
     direction, _, image, features, fine, hues, own = table['source']  # which has not moved yet
