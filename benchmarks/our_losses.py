@@ -29,6 +29,7 @@ Function = Callable[..., Array]
 
 
 def main() -> None:
+    """Prints the ratios and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--resolution', type=int, default=128, help='side of the pictures')
     parser.add_argument('--batch', type=int, default=4)
